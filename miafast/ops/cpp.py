@@ -1,0 +1,1 @@
+"""C++ twins: the compiled functions of `miafast._native`, under their ops' names."""

@@ -1,0 +1,109 @@
+"""The tables that flow through an audit: Records and Signals (roc.py and report/ hold the later two). Frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The (input, label) pairs asked about. Models see ``x * scale + shift`` as float32.
+
+    Images are channels-first: [records, channels, height, width]; tables are [records, features].
+
+    Raises ValueError when lengths differ, a label is not an integer in [0, classes), or an input is not finite.
+
+    >>> import numpy as np
+    >>> records = Records(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 0]), classes=2)
+    >>> len(records), records.shape
+    (4, (2,))
+    """
+
+    x: Array  # [records, ...] bool, integer or floating
+    y: Array  # [records] int64
+    classes: int
+    name: str = "records"
+    scale: float = 1.0
+    shift: float = 0.0
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        if x.ndim < 2 or len(x) == 0:
+            raise ValueError(f"x has shape {x.shape}; give [records, ...] with at least one record and one feature.")
+        if x.dtype.kind not in "biuf":
+            raise ValueError(f"x has dtype {x.dtype}; give numbers (encode categories first).")
+        if y.shape != (len(x),):
+            raise ValueError(f"y has shape {y.shape} for {len(x)} records in x; give one label per record.")
+        if y.dtype.kind not in "biu" and not (y.dtype.kind == "f" and np.all(y == np.floor(y))):
+            raise ValueError(f"y has dtype {y.dtype} and is not whole numbers; give class indices 0 … classes - 1.")
+        if self.classes < 2:
+            raise ValueError(f"classes={self.classes}; a classifier needs at least 2.")
+        if y.min() < 0 or y.max() >= self.classes:
+            raise ValueError(f"y holds labels {y.min()} … {y.max()}; they must lie in [0, classes={self.classes}).")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
+            raise ValueError(f"x holds NaN or infinity in {len(bad)} records (first: {bad[0]}); fill or drop them.")
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.x.shape[1:])
+
+    def inputs(self, which: Any = slice(None)) -> Array:
+        """What a model is fed for these records: float32 [len(which), ...]."""
+        x: Array = self.x[which].astype(np.float32)
+        if self.scale != 1.0 or self.shift != 0.0:
+            x = x * np.float32(self.scale) + np.float32(self.shift)
+        return x
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over what models see: inputs, labels, classes, scaling."""
+        digest = hashlib.sha256(f"{self.x.dtype}{self.x.shape}{self.classes}{self.scale}{self.shift}".encode())
+        digest.update(np.ascontiguousarray(self.x).data)
+        digest.update(np.ascontiguousarray(self.y).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What was measured on every model: all that an attack may see.
+
+    With ``has_target`` the last model is the user's target and the others are its shadows; its `in_mask` row says who
+    is a member. Otherwise every model is the target in turn.
+    """
+
+    phi: Array  # [models, records, queries] float32
+    in_mask: Array  # [models, records] bool
+    labels: Array  # [records] int64
+    has_target: bool = False
+    arrays: Mapping[str, Array] = field(default_factory=dict)  # further signals by name, same axes as phi
+    train_accuracy: Array | None = None  # [models] share of IN records whose label the model predicts
+    test_accuracy: Array | None = None  # [models] the same for OUT records
+    identity: Mapping[str, Any] = field(default_factory=dict)  # fingerprints of records and recipe, seed, queries
+
+    @property
+    def models(self) -> int:
+        return int(self.phi.shape[0])
+
+    @property
+    def records(self) -> int:
+        return int(self.phi.shape[1])
+
+    @property
+    def queries(self) -> int:
+        return int(self.phi.shape[2])
