@@ -68,7 +68,7 @@ def collect(
 def measure(
     models: Models, records: Records, queries: Sequence[Query], *, progress: Progress | None = None, first: int = 0
 ) -> tuple[Array, Array]:
-    """phi [count, records, queries] float32 of every model, and whether it is right on the plain query [count, records].
+    """phi [count, records, queries] float32 of every model, and who is right on the first query [count, records].
 
     Raises ValueError naming the model when logits have the wrong shape or are not finite.
     """

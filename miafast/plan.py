@@ -77,7 +77,7 @@ def make_plan(
         recipe.check(records)
     asked = _queries(queries, recipe, records)
     in_mask = _in_mask(membership, shadows, records, seed)
-    attacks = _attacks(attack)
+    attacks = compared_attacks(attack)
     _rehearse(attacks, in_mask, len(asked))
     check_device(device)
     from miafast.shadow import stack_size
@@ -110,12 +110,16 @@ def make_plan(
     )  # fmt: skip
 
 
-def _attacks(attack: Attack | Sequence[Attack] | None) -> tuple[Attack, ...]:
+def compared_attacks(attack: Attack | Sequence[Attack] | None) -> tuple[Attack, ...]:
     """The user's attacks, the headline first, then those that every audit compares with."""
-    given: tuple[Attack, ...] = (LiRA(),) if attack is None else tuple(attack) if isinstance(attack, Sequence) else (attack,)
+    given: tuple[Attack, ...] = (
+        (LiRA(),) if attack is None else tuple(attack) if isinstance(attack, Sequence) else (attack,)
+    )
     for each in given:
         if not all(callable(getattr(each, verb, None)) for verb in ("score", "score_all")) or not hasattr(each, "name"):
-            raise TypeError(f"attack={each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or one of your own.")
+            raise TypeError(
+                f"attack={each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or one of your own."
+            )
     compared: tuple[Attack, ...] = (LiRA(mode="offline"), Threshold())
     names = [each.name for each in given]
     if len(set(names)) != len(names):
@@ -158,7 +162,9 @@ def check_device(device: str) -> None:
     import torch
 
     if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} is not available here; use device='cpu', or 'cuda' where torch sees a GPU.")
+        raise ValueError(
+            f"device={device!r} is not available here; use device='cpu', or 'cuda' where torch sees a GPU."
+        )
 
 
 def _is_member(is_member: Array | None, records: Records) -> Array:
@@ -179,7 +185,9 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
         phi = np.stack([logit_confidence(logits[:, q], records.y) for q in range(len(queries))], axis=-1)
         if not np.isfinite(phi).all():
-            raise ValueError(f"target holds NaN or infinite logits ({(~np.isfinite(phi)).sum()} signals); give finite ones.")
+            raise ValueError(
+                f"target holds NaN or infinite logits ({(~np.isfinite(phi)).sum()} signals); give finite ones."
+            )
         correct = logits[:, 0].argmax(axis=-1) == records.y
     else:
         from miafast.shadow import wrap
@@ -194,6 +202,6 @@ def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
     if abs(members - usual) <= SIZE_MISMATCH * usual:
         return ()
     return (
-        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: they leak differently, "
-        "so scores are less exact. Give a pool of about twice the target's members, or a membership mask of its size.",
+        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
+        "their scores are less exact. Give a pool of about twice the target's members, or a membership mask of its size.",
     )
