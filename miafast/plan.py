@@ -203,5 +203,5 @@ def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
         return ()
     return (
         f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
-        "their scores are less exact. Give a pool of about twice the target's members, or a membership mask of its size.",
+        "their scores are less exact. Give a pool of about twice the target's members, or a mask of its size.",
     )
