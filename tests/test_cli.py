@@ -28,7 +28,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
     monkeypatch.setattr(sys, "argv", ["miafast", *map(str, args)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-        raise SystemExit(0)
     return int(stop.value.code or 0)
 
 
@@ -37,13 +36,8 @@ def arrays(tmp_path: Path) -> dict[str, Path]:
     logits = np.zeros((*PHI.shape, 2), np.float32)
     logits[..., 0] = PHI
     made = {"shadow": PHI, "in_mask": MASK, "labels": np.zeros(80, np.int64), "logits": logits}
-    made |= {
-        "target": PHI[0],
-        "is_member": MASK[0],
-        "ints": MASK.astype(int),
-        "others": PHI[1:],
-        "others_mask": MASK[1:],
-    }
+    made |= {"target": PHI[0], "is_member": MASK[0], "others": PHI[1:], "others_mask": MASK[1:]}
+    made["ints"] = MASK.astype(int)
     for name, array in made.items():
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "broken.npy").write_bytes((tmp_path / "shadow.npy").read_bytes()[:100])
@@ -128,7 +122,7 @@ def test_backends_prints_every_op(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 @pytest.mark.parametrize("command", ["audit", "score", "report", "backends"])
-def test_help_of_every_command(
+def test_every_command_has_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, command, "--help") == 0
