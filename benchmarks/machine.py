@@ -24,7 +24,7 @@ SOURCES = ("miafast", "csrc", "setup.py", "benchmarks/*.py")
 def describe(*, bandwidth_mib: int = 1024) -> dict[str, Any]:
     """Processor, memory, system, versions, commit and the measured memory bandwidths.
 
-    `bandwidth_mib` is the size of the buffer read or copied: larger than the caches, or the caches are what is measured.
+    `bandwidth_mib` is the size of the buffer read or copied; one that fits the caches measures the caches.
     """
     read, copy = memory_bandwidth(bandwidth_mib * 2**20)
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Between calls: thread pools (OpenMP's, for one) spin for a moment after their work and would steal the next one's core.
+#: Between calls: thread pools (OpenMP's, for one) spin for a moment after their work, on the next one's core.
 REST_S = 0.01
 #: A quick function is called this often, or for this long, in each round.
 CALLS_PER_ROUND, SECONDS_PER_ROUND = 5, 0.05
