@@ -80,7 +80,7 @@ def compare(name: str, case: Case, *, read_bytes_per_s: float, rounds: int) -> l
         else:
             ratio = ratios(seconds, taken["miafast"])
             row |= {"ratio": ratio.median, "ratio_quartiles": f"{ratio.low:.1f}–{ratio.high:.1f}"}
-            row |= _promise(ratio.median, case.at_least.get(way), "{:.1f} ×")
+            row |= _promise(ratio.median, case.at_least.get(way), "{:.3g} ×")
         rows.append(row)
     return rows
 
