@@ -42,7 +42,8 @@ def mix(values: Array) -> Array:
     values = np.asarray(values, np.uint32)
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x7FEB352D)
     values = (values ^ (values >> np.uint32(15))) * np.uint32(0x846CA68B)
-    return values ^ (values >> np.uint32(16))
+    mixed: Array = values ^ (values >> np.uint32(16))
+    return mixed
 
 
 def dropout_bases(seed: int, models: Sequence[int]) -> Array:

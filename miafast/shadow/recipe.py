@@ -41,7 +41,8 @@ class Recipe:
     "linear" 1 - t, "cosine" (1 + cos πt) / 2, "step" 1, then 0.1 from t = 1/2 and 0.01 from t = 3/4.
     ``weight_decay`` is an L2 penalty in sgd and adam and decoupled in adamw, as in PyTorch. ``dropout`` follows every
     hidden layer of an mlp, and the last pooling of conv. ``augment`` (images): "mirror" flips half of the inputs,
-    "shift" moves each by up to 4 pixels each way. ``dtype="bfloat16"`` multiplies matrices in bfloat16 and keeps weights in float32.
+    "shift" moves each by up to 4 pixels each way. ``dtype="bfloat16"`` multiplies matrices in
+    bfloat16 and keeps weights in float32.
 
     Raises ValueError for a value out of range or options that cannot work together, TypeError for a wrong kind.
 
