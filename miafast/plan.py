@@ -13,7 +13,7 @@ import numpy as np
 from miafast.attacks import LiRA, Threshold
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
-from miafast.shadow import Recipe, check_membership, describe, draw_membership, fingerprint_of, recipe_for
+from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
 from miafast.store import Facts
 from miafast.tables import Array, Records
 
@@ -79,8 +79,10 @@ def make_plan(
     in_mask = _in_mask(membership, shadows, records, seed)
     attacks = compared_attacks(attack)
     _rehearse(attacks, in_mask, len(asked))
-    check_device(device)
+    from miafast.collect import check_device  # here and below, because these import torch
     from miafast.shadow import stack_size
+
+    check_device(device)
 
     chunk = stack_size(recipe, records)
     settings = {
@@ -155,18 +157,6 @@ def _rehearse(attacks: Sequence[Attack], in_mask: Array, queries: int) -> None:
             attack.score_all(noise, part)
 
 
-def check_device(device: str) -> None:
-    """Raise ValueError for a device that torch does not have here."""
-    if device == "cpu":
-        return
-    import torch
-
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} is not available here; use device='cpu', or 'cuda' where torch sees a GPU."
-        )
-
-
 def _is_member(is_member: Array | None, records: Records) -> Array:
     if is_member is None:
         raise ValueError("target is given without is_member; say which records it was trained on: bool [records].")
@@ -203,5 +193,5 @@ def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
         return ()
     return (
         f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
-        "their scores are less exact. Give a pool of about twice the target's members, or a membership mask of its size.",
+        "their scores are less exact. Give a pool of about twice the target's members, or a mask of its size.",
     )
