@@ -49,16 +49,16 @@ class Op(Generic[P, R]):
         host_kwargs = {name: _to_host(value) for name, value in kwargs.items()}
         if self.contract is not None:
             self.contract(*host_args, **host_kwargs)
-        result = self.twin()(*host_args, **host_kwargs)
+        result = self.twin()[1](*host_args, **host_kwargs)
         return cast(R, _to_torch(result) if "torch" in kinds else result)
 
-    def twin(self) -> Callable[..., R]:
-        """The function that `__call__` would run now, on arrays in main memory."""
+    def twin(self) -> tuple[str, Callable[..., R]]:
+        """The backend, and its function, that `__call__` would run now on arrays in main memory."""
         forced = _forced.get()
         for name in (forced,) if forced else BACKENDS["cpu"]:
             found, reason = find_twin(self, name)
             if found is not None:
-                return found
+                return name, found
         raise RuntimeError(f"backend({forced!r}) cannot run {self.name}: {reason}; miafast.backends() lists what can.")
 
     def __repr__(self) -> str:
@@ -134,6 +134,13 @@ def backends() -> Backends:
     for name, each in sorted(_ops.items()):
         table[name] = {where: find_twin(each, where)[1] or "yes" for names in BACKENDS.values() for where in names}
     return table
+
+
+def backends_in_use() -> dict[str, str]:
+    """op -> the backend that a call on arrays in main memory runs on now; ops that a forced one lacks are left out."""
+    forced = _forced.get()
+    able = {name: each for name, each in sorted(_ops.items()) if forced is None or find_twin(each, forced)[0]}
+    return {name: each.twin()[0] for name, each in able.items()}
 
 
 def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
