@@ -114,7 +114,6 @@ PYBIND11_MODULE(_native, m) {
             return miafast::logit_confidence(view, label_view, out);
         },
         py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"));
-<<<<<<< HEAD
     m.def(
         "signals",
         [](const py::array& logits, const std::string& storage, const py::array& labels, py::array& phi,
@@ -132,7 +131,6 @@ PYBIND11_MODULE(_native, m) {
         py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"), py::arg("loss"),
         py::arg("confidence"), py::arg("entropy"), py::arg("modified_entropy"), py::arg("margin"),
         py::arg("correct"));
-=======
 
     // Counts of scores
     m.def("roc_counts", &roc_counts<float>, py::arg("scores").noconvert(), py::arg("is_member").noconvert());
@@ -141,5 +139,4 @@ PYBIND11_MODULE(_native, m) {
           py::arg("allowed"));
     m.def("tpr_at", &tpr_at<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
           py::arg("allowed"));
->>>>>>> main
 }

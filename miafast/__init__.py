@@ -11,6 +11,6 @@ from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
 __all__ = [
-    "Recipe", "Records", "Report", "Roc", "Signals", "backend", "backends", "load", "logit_confidence", "membership", "roc",
-    "signals",
+    "Recipe", "Records", "Report", "Roc", "Signals", "backend", "backends", "load", "logit_confidence", "membership",
+    "roc", "signals",
 ]  # fmt: skip
