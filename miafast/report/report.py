@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -62,10 +62,10 @@ class Report:
     signals: Signals
     name: str = "records"
     class_names: tuple[str, ...] | None = None
-    settings: Mapping[str, Any] | None = None  # recipe, seed, membership, ...
-    seconds: Mapping[str, float] | None = None  # stage -> seconds
-    versions: Mapping[str, str] | None = None
-    backends: Mapping[str, str] | None = None  # op -> the backend that ran
+    settings: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, membership, ...
+    seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
+    versions: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -154,10 +154,10 @@ class Report:
                 self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
             ),
             "accuracy": accuracy(signals),
-            "settings": plain(self.settings or {}),
-            "seconds": plain(self.seconds or {}),
-            "versions": plain(self.versions or {}),
-            "backends": plain(self.backends or {}),
+            "settings": plain(self.settings),
+            "seconds": plain(self.seconds),
+            "versions": plain(self.versions),
+            "backends": plain(self.backends),
             "warnings": list(self.warnings),
         }
 
