@@ -271,16 +271,50 @@ def test_seven_attacks_stand_in_blocks_of_three(demo: Report) -> None:
     assert max(map(len, lines)) <= 100
 
 
+def _claim(low: float, *, auc: tuple[float, float] = (0.4, 0.6), name: str = "X") -> dict[str, Any]:
+    rows = [{"fpr": 1e-3, "measurable": True, "value": 0.02, "low": low, "high": 0.03}]
+    return {"name": name, "tpr": rows, "auc": {"value": sum(auc) / 2, "low": auc[0], "high": auc[1]}}
+
+
 @pytest.mark.parametrize(
     ("low", "auc_low", "level"),
     [(0.0091, 0.6, "strong"), (0.0089, 0.4, "measurable"), (0.0005, 0.51, "measurable"), (0.0005, 0.49, "none")],
 )
 def test_verdict_is_drawn_where_it_says(low: float, auc_low: float, level: str) -> None:
     """Strong: nine of ten alarms right by the lower end, low / (low + 0.001) >= 0.9, that is low >= 0.009."""
-    rows = [{"fpr": 1e-3, "measurable": True, "value": 0.02, "low": low, "high": 0.03}]
-    got, text = verdict({"tpr": rows, "auc": {"value": 0.5, "low": auc_low, "high": 0.7}})
+    got, text = verdict([_claim(low, auc=(auc_low, 0.7))])
     assert got == level
     assert "{" not in text
+    assert "X " in text
+
+
+def test_verdict_is_not_blind_to_a_stronger_attack() -> None:
+    """A strong leak by any attack counts; a small one only by the headline attack, chosen beforehand."""
+    quiet = _claim(0.0005)
+    level, text = verdict([quiet, _claim(0.01, name="loud")])
+    assert level == "strong"
+    assert text.startswith("When loud points at a record, it is right at least 90 %")
+    assert verdict([quiet, _claim(0.002, name="lucky")])[0] == "none"
+
+
+def test_scores_that_point_the_wrong_way_are_reported(demo: Report) -> None:
+    first = demo.results[0]
+    backwards = dataclasses.replace(first, scores=-first.scores, roc=roc(-first.scores, first.is_member))
+    report = dataclasses.replace(demo, results=(backwards, *demo.results[1:]))
+    (*_, caution) = report.facts["warnings"]
+    assert re.match(r"LiRA online does worse than guessing \(AUC 0\.3.*check which way its scores point", caution)
+    assert caution in str(report)
+    assert "worse than guessing" not in str(demo)
+
+
+@pytest.mark.parametrize(("accuracy", "told"), [(0.87, False), (0.70, True)])
+def test_a_target_unlike_its_shadows_is_reported(accuracy: float, told: bool) -> None:
+    report = demo_report(has_target=True)
+    assert report.signals.test_accuracy is not None
+    test = np.append(report.signals.test_accuracy[:-1], accuracy)
+    unlike = dataclasses.replace(report, signals=dataclasses.replace(report.signals, test_accuracy=test))
+    said = f"The target's test accuracy is {100 * accuracy:.1f} %, the shadow models' 8"
+    assert any(each.startswith(said) for each in unlike.facts["warnings"]) == told
 
 
 def test_measures_are_the_rocs_own(demo: Report) -> None:
@@ -343,7 +377,7 @@ def test_separation_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     variances = np.full(30, np.nan)
     for record in range(30):
         inside, outside = phi[mask[:, record], record], phi[~mask[:, record], record]
-        if min(len(inside), len(outside)) == 0:
+        if min(len(inside), len(outside)) < 2:
             assert np.isnan(got[record])
             continue
         squares = np.sum((inside - inside.mean()) ** 2) + np.sum((outside - outside.mean()) ** 2)

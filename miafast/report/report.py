@@ -101,10 +101,10 @@ class Report:
     @property
     def verdict(self) -> str:
         """What that means for a release, in a few sentences."""
-        return words.verdict(self._measures[0])[1]
+        return words.verdict(self._measures)[1]
 
     def __str__(self) -> str:
-        return words.terminal_table(self._measures)
+        return words.terminal_table(self._measures, warnings=self._warnings)
 
     def save(self, folder: str | Path, *, scores: Literal["csv", "parquet"] = "csv") -> Path:
         """Write report.html, roc.png, report.json and scores.csv (or scores.parquet) into a folder, made if need be.
@@ -135,7 +135,7 @@ class Report:
     @cached_property
     def facts(self) -> Facts:
         """Everything that report.json says, as plain numbers, texts, lists and dicts."""
-        level, verdict = words.verdict(self._measures[0])
+        level, verdict = words.verdict(self._measures)
         signals = self.signals
         return {
             "schema": SCHEMA,
@@ -153,17 +153,25 @@ class Report:
             "exposed": exposed(
                 self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
             ),
-            "accuracy": accuracy(signals),
+            "accuracy": self._accuracy,
             "settings": plain(self.settings),
             "seconds": plain(self.seconds),
             "versions": plain(self.versions),
             "backends": plain(self.backends),
-            "warnings": list(self.warnings),
+            "warnings": self._warnings,
         }
 
     @cached_property
     def _measures(self) -> list[Facts]:
         return [measures(each, band=place == 0) for place, each in enumerate(self.results)]
+
+    @cached_property
+    def _accuracy(self) -> list[Facts]:
+        return accuracy(self.signals)
+
+    @property
+    def _warnings(self) -> list[str]:
+        return [*self.warnings, *words.cautions(self._measures, self._accuracy)]
 
 
 def _require(*modules: str, extra: str) -> None:
