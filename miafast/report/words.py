@@ -208,7 +208,7 @@ def too_few(attacks: list[Facts]) -> list[str]:
     counts = {each["non_members"]: each["tpr"] for each in attacks}
     notes = [_cannot(rows, f"With {count:,} non-members") for count, rows in counts.items()]
     of_one = {each["per_target"]["non_members"]: each["per_target"]["tpr"] for each in attacks if each["per_target"]}
-    notes += [_cannot(rows, f"With the {count:,} non-members of one target") for count, rows in of_one.items()]
+    notes += [_cannot(rows, f"With the {count:,} non-members of a single target") for count, rows in of_one.items()]
     return [note for note in notes if note]
 
 
