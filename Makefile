@@ -26,7 +26,7 @@ audit: .venv/for-audit
 	$(BIN)/miafast audit --data digits --shadows 64 --out report/
 
 test: .venv/for-development
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(TEST_PROCESSES) -p no:benchmark $(PYTEST_ARGS)
 
 lint: .venv/for-development
 	$(BIN)/ruff check .
