@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miafast import _native
+import miafast._native as _native
 from miafast.ops.dispatch import BFLOAT16
 from miafast.ops.roc_counts import Array, RocCounts
 from miafast.ops.tpr_at import allowed_false_positives

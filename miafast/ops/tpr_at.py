@@ -57,5 +57,7 @@ def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     members, non_members = np.sort(values[is_member]), np.sort(values[~is_member])
     allowed = allowed_false_positives(fprs, non_members.size)
     refused = non_members[::-1][np.minimum(allowed, non_members.size - 1)]  # no threshold may reach this low
-    found = np.where(allowed < non_members.size, members.size - np.searchsorted(members, refused, side="right"), members.size)
+    found = np.where(
+        allowed < non_members.size, members.size - np.searchsorted(members, refused, side="right"), members.size
+    )
     return found / members.size
