@@ -49,7 +49,8 @@ namespace miafast {
 template <typename Score>
 std::int64_t roc_counts(const Score*, const bool*, std::int64_t, Score*, std::int64_t*, std::int64_t*);
 template <typename Score>
-std::vector<std::int64_t> tpr_at(const Score*, const bool*, std::int64_t, const std::vector<std::int64_t>&);
+std::vector<std::int64_t> tpr_at(const Score*, const bool*, std::int64_t, std::int64_t,
+                                 const std::vector<std::int64_t>&);
 
 }  // namespace miafast
 
@@ -83,9 +84,9 @@ py::tuple roc_counts(const Dense<Score>& scores, const Dense<bool>& is_member) {
 
 template <typename Score>
 std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& is_member,
-                                 const std::vector<std::int64_t>& allowed) {
+                                 std::int64_t non_members, const std::vector<std::int64_t>& allowed) {
     const py::gil_scoped_release release;
-    return miafast::tpr_at(scores.data(), is_member.data(), scores.size(), allowed);
+    return miafast::tpr_at(scores.data(), is_member.data(), scores.size(), non_members, allowed);
 }
 
 }  // namespace
@@ -118,7 +119,7 @@ PYBIND11_MODULE(_native, m) {
     m.def("roc_counts", &roc_counts<float>, py::arg("scores").noconvert(), py::arg("is_member").noconvert());
     m.def("roc_counts", &roc_counts<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert());
     m.def("tpr_at", &tpr_at<float>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
-          py::arg("allowed"));
+          py::arg("non_members"), py::arg("allowed"));
     m.def("tpr_at", &tpr_at<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
-          py::arg("allowed"));
+          py::arg("non_members"), py::arg("allowed"));
 }

@@ -44,10 +44,12 @@ def roc_counts(scores: Array, is_member: Array) -> RocCounts:
 
 def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     members = int(np.count_nonzero(is_member))
-    allowed = allowed_false_positives(fprs, is_member.size - members)
+    non_members = is_member.size - members
+    allowed = allowed_false_positives(fprs, non_members)
     found = np.full(allowed.shape, members)
-    some = allowed < is_member.size - members
-    found[some] = _native.tpr_at(_flat(scores), np.ascontiguousarray(is_member).ravel(), allowed[some])
+    if (some := allowed < non_members).any():
+        dense = np.ascontiguousarray(is_member).ravel()
+        found[some] = _native.tpr_at(_flat(scores), dense, non_members, allowed[some].tolist())
     return found / members
 
 
