@@ -6,10 +6,41 @@
 #include <string>
 #include <vector>
 
+#include "logit_confidence.h"
+#include "logits.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace py = pybind11;
+
+namespace {
+
+// Logits and labels as the kernels see them; contracts in miafast.ops have checked shapes and dtypes. Float16
+// and bfloat16 arrive as their bits.
+miafast::Logits logits_view(const py::array& array, const std::string& storage) {
+    using miafast::Storage;
+    const py::ssize_t axes = array.ndim();
+    miafast::Logits view{};
+    view.data = static_cast<const char*>(array.data());
+    view.storage = storage == "float64"    ? Storage::float64
+                   : storage == "float32"  ? Storage::float32
+                   : storage == "bfloat16" ? Storage::bfloat16
+                                           : Storage::float16;
+    view.lead_shape.assign(array.shape(), array.shape() + axes - 2);
+    view.lead_strides.assign(array.strides(), array.strides() + axes - 2);
+    view.records = array.shape(axes - 2);
+    view.classes = array.shape(axes - 1);
+    view.record_stride = array.strides(axes - 2);
+    view.class_stride = array.strides(axes - 1);
+    return view;
+}
+
+miafast::Labels labels_view(const py::array& array) {
+    return {static_cast<const char*>(array.data()), array.strides(0), static_cast<int>(array.itemsize()),
+            array.dtype().kind() == 'i'};
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_native, m) {
     m.doc() = "Native twins of miafast.ops; call them through miafast.ops.";
@@ -22,4 +53,16 @@ PYBIND11_MODULE(_native, m) {
     m.def("limit_isa", &miafast::limit_isa, py::arg("isa"),
           "For tests: use nothing above this instruction set.");
     m.def("thread_count", &miafast::thread_count, "The processors that this process may run on.");
+
+    // Signals of logits
+    m.def(
+        "logit_confidence",
+        [](const py::array& logits, const std::string& storage, const py::array& labels, py::array& phi) {
+            const auto view = logits_view(logits, storage);
+            const auto label_view = labels_view(labels);
+            void* out = phi.mutable_data();
+            py::gil_scoped_release released;
+            return miafast::logit_confidence(view, label_view, out);
+        },
+        py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"));
 }

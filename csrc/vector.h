@@ -125,7 +125,9 @@ template <typename V>
 inline typename Of<V>::SignedV lane_index() {
     typename Of<V>::Signed index[lanes<V>];
     for (int lane = 0; lane < lanes<V>; ++lane) index[lane] = lane;
-    return bits_as<typename Of<V>::SignedV>(index);
+    typename Of<V>::SignedV v;
+    std::memcpy(&v, index, sizeof(v));
+    return v;
 }
 
 // a > b ? a : b, and a < b ? a : b: b where either is NaN.

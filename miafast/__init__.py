@@ -1,7 +1,8 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
 from miafast.ops.dispatch import backend, backends
+from miafast.ops.logit_confidence import logit_confidence
 from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
-__all__ = ["Records", "Signals", "backend", "backends"]
+__all__ = ["Records", "Signals", "backend", "backends", "logit_confidence"]
