@@ -9,6 +9,7 @@
 #include "logit_confidence.h"
 #include "logits.h"
 #include "parallel.h"
+#include "signals.h"
 #include "simd.h"
 
 namespace py = pybind11;
@@ -65,4 +66,21 @@ PYBIND11_MODULE(_native, m) {
             return miafast::logit_confidence(view, label_view, out);
         },
         py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"));
+    m.def(
+        "signals",
+        [](const py::array& logits, const std::string& storage, const py::array& labels, py::array& phi,
+           py::array& loss, py::array& confidence, py::array& entropy, py::array& modified_entropy,
+           py::array& margin, py::array& correct) {
+            const auto view = logits_view(logits, storage);
+            const auto label_view = labels_view(labels);
+            const miafast::SignalsArrays arrays{
+                {phi.mutable_data(), loss.mutable_data(), confidence.mutable_data(), entropy.mutable_data(),
+                 modified_entropy.mutable_data(), margin.mutable_data()},
+                static_cast<bool*>(correct.mutable_data())};
+            py::gil_scoped_release released;
+            return miafast::signals(view, label_view, arrays);
+        },
+        py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"), py::arg("loss"),
+        py::arg("confidence"), py::arg("entropy"), py::arg("modified_entropy"), py::arg("margin"),
+        py::arg("correct"));
 }

@@ -2,7 +2,8 @@
 
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.logit_confidence import logit_confidence
+from miafast.ops.signals import signals
 from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
-__all__ = ["Records", "Signals", "backend", "backends", "logit_confidence"]
+__all__ = ["Records", "Signals", "backend", "backends", "logit_confidence", "signals"]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from miafast import _native
+import miafast._native as _native
 from miafast.ops.dispatch import BFLOAT16, result_dtype
 from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.signals import LogitSignals, empty_signals
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -17,6 +18,13 @@ def logit_confidence(logits: Array, labels: Array) -> Array:
     phi = np.empty(logits.shape[:-1], result_dtype(logits))
     _check_labels(_native.logit_confidence(*_stored(logits), _in_machine_order(labels), phi), phi, logits, labels)
     return phi
+
+
+def signals(logits: Array, labels: Array) -> LogitSignals:
+    result = empty_signals(logits)
+    first_bad = _native.signals(*_stored(logits), _in_machine_order(labels), *result)
+    _check_labels(first_bad, result.phi, logits, labels)
+    return result
 
 
 def _stored(logits: Array) -> tuple[Array, str]:
