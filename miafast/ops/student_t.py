@@ -18,7 +18,7 @@ def log_student_constant(dof: Array) -> Array:
     1.0
     """
     dof = np.asarray(dof, np.float64)
-    return np.where(dof > 0, -_log_beta_with_half(dof / 2) - 0.5 * np.log(np.where(dof > 0, dof, 1.0)), np.nan)
+    return np.where(dof > 0, -log_beta_with_half(dof / 2) - 0.5 * np.log(np.where(dof > 0, dof, 1.0)), np.nan)
 
 
 def log_student_density(z: Array, dof: Array) -> Array:
@@ -56,7 +56,7 @@ def _log_lower_tail(z: Array, dof: Array) -> Array:
     log_one_less_x = -np.logaddexp(0.0, -log_ratio)
     x = np.exp(-np.logaddexp(0.0, log_ratio))
     front = -dof / 2 * np.logaddexp(0.0, log_ratio) + 0.5 * log_one_less_x
-    front -= np.log(dof / 2) + _log_beta_with_half(dof / 2)
+    front -= np.log(dof / 2) + log_beta_with_half(dof / 2)
     return np.asarray(front + np.log(_beta_fraction(dof / 2, x)) - np.log(2.0))
 
 
@@ -79,8 +79,8 @@ def _beta_fraction(a: Array, x: Array) -> Array:
     return result
 
 
-def _log_beta_with_half(a: Array) -> Array:
-    """log B(a, ½); by its series for large a, where the difference of two log-gammas would lose digits."""
+def log_beta_with_half(a: Array) -> Array:
+    """log B(a, ½) for a > 0; by its series for large a, where the difference of two log-gammas would lose digits."""
     from scipy import special
 
     a = np.asarray(a, np.float64)
