@@ -116,4 +116,4 @@ def _logits_of_odd_values() -> Iterator[Case]:
         yield Case(f"specials-{label}", (every, np.full(len(every), label)))
     yield Case("specials-one-class", (every[:, :1], np.zeros(len(every), np.int64)))
     largest = np.finfo(np.float32).max
-    yield Case("largest-numbers", (np.array([[largest / 2, -largest / 2, 0.0]], np.float32), np.array([1])))
+    yield Case("largest-numbers", (np.array([[largest / 4, -largest / 4, 0.0]], np.float32), np.array([1])))
