@@ -32,45 +32,38 @@ inline void finish_phi(const Logits& logits, const char* first, std::int64_t cou
     std::memcpy(phi, result, count * sizeof(T));
 }
 
-// Largest other logit and sum of exponentials of one row of at least one vector of classes.
+// Largest logit of a row of whole vectors and the sum of exponentials relative to it. `next` is what memory
+// to ask for meanwhile, `step` bytes per vector: the sums take longer than the reading, which would stop for
+// them.
 template <typename T>
-inline void reduce_row(const T* row, std::int64_t classes, std::int64_t label, T* largest, T* sum) {
+inline void reduce_row(const T* row, std::int64_t length, const char* next, std::int64_t step, T* largest,
+                       T* sum) {
     using V = VectorOf<T>;
-    using Index = typename Of<V>::SignedV;
-    using Step = typename Of<V>::Signed;
-    const V none = broadcast<V>(-std::numeric_limits<T>::infinity());
-    const std::int64_t whole = classes / lanes<V> * lanes<V>, last = classes - lanes<V>;
-    const Index at_label = Index{} + static_cast<Step>(label);
-    const Index first_lanes = lane_index<V>(), last_lanes = first_lanes + static_cast<Step>(last);
-    // The last vector ends with the row; its lanes below `whole`, and the label, are left out.
-    const auto left_out = (last_lanes < static_cast<Step>(whole)) | (last_lanes == at_label);
-
-    Index index = first_lanes;
-    V top = none;
-    for (std::int64_t c = 0; c < whole; c += lanes<V>, index += static_cast<Step>(lanes<V>)) {
-        top = max(select(index == at_label, none, load<V>(row + c)), top);
-    }
-    if (whole < classes) top = max(select(left_out, none, load<V>(row + last)), top);
+    V top = load<V>(row);
+    for (std::int64_t c = lanes<V>; c < length; c += lanes<V>) top = max(load<V>(row + c), top);
     *largest = max_of_lanes(top);
-
-    const V offset = broadcast<V>(*largest);
-    index = first_lanes;
+    top = broadcast<V>(*largest);
     V total = V{};
-    for (std::int64_t c = 0; c < whole; c += lanes<V>, index += static_cast<Step>(lanes<V>)) {
-        total += exp_clamped(select(index == at_label, none, load<V>(row + c) - offset));
+    for (std::int64_t c = 0; c < length; c += lanes<V>, next += step) {
+        MIAFAST_PREFETCH(next);
+        total += exp_clamped(load<V>(row + c) - top);
     }
-    if (whole < classes) total += exp_clamped(select(left_out, none, load<V>(row + last) - offset));
     *sum = sum_of_lanes(total);
 }
 
+// The same for every column of a tile.
 template <typename T>
-inline void reduce_tile(const T* tile, std::int64_t classes, std::int64_t width, T* largest, T* sum) {
+inline void reduce_tile(const T* tile, std::int64_t classes, std::int64_t width, const char* next,
+                        std::int64_t step, T* largest, T* sum) {
     using V = VectorOf<T>;
     for (std::int64_t i = 0; i < width; i += lanes<V>) {
         V top = load<V>(tile + i);
         for (std::int64_t c = 1; c < classes; ++c) top = max(load<V>(tile + c * width + i), top);
         V total = V{};
-        for (std::int64_t c = 0; c < classes; ++c) total += exp_clamped(load<V>(tile + c * width + i) - top);
+        for (std::int64_t c = 0; c < classes; ++c, next += step) {
+            MIAFAST_PREFETCH(next);
+            total += exp_clamped(load<V>(tile + c * width + i) - top);
+        }
         store<V>(largest + i, top);
         store<V>(sum + i, total);
     }
@@ -82,12 +75,16 @@ template <typename Stored, typename T = Computed<Stored>>
 inline std::int64_t phi_of_records(const Logits& logits, const char* start, const Labels& labels,
                                    std::int64_t begin, std::int64_t end, T* phi) {
     using Index = typename Of<T>::Signed;
-    constexpr std::int64_t few = 64;  // classes
-    const std::int64_t classes = logits.classes;
+    constexpr std::int64_t few = 256;  // classes
+    constexpr T none = -std::numeric_limits<T>::infinity();
+    const std::int64_t classes = logits.classes,
+                       step = lanes<VectorOf<T>> * static_cast<std::int64_t>(sizeof(Stored));
+    const std::int64_t padded = (classes - 1) / lanes<VectorOf<T>> * lanes<VectorOf<T>> + lanes<VectorOf<T>>;
     const bool along_rows = classes > few;
-    const bool in_place = std::is_same_v<Stored, T> && logits.class_stride == sizeof(T);
     const std::int64_t width = along_rows ? 64 : tile_width<T>(classes);
-    std::vector<T> scratch(along_rows ? (in_place ? 0 : classes) : width * classes);
+    Scratch<T> scratch(along_rows ? padded : width * classes);
+    T* const numbers = scratch.start();
+    std::fill(numbers, numbers + (along_rows ? padded : 0), none);
     alignas(64) Index label[64];
     alignas(64) T of_label[64] = {}, largest[64] = {}, sum[64] = {};
     std::int64_t first_bad = -1;
@@ -99,14 +96,14 @@ inline std::int64_t phi_of_records(const Logits& logits, const char* start, cons
         if (along_rows) {
             for (std::int64_t i = 0; i < count; ++i) {
                 const char* place = first + i * logits.record_stride;
-                if (!in_place) copy_row<Stored>(place, logits.class_stride, classes, scratch.data());
-                const T* row = in_place ? reinterpret_cast<const T*>(place) : scratch.data();
-                of_label[i] = number_at<T>(reinterpret_cast<const char*>(row + label[i]));
-                reduce_row(row, classes, label[i], largest + i, sum + i);
+                copy_row<Stored>(place, logits.class_stride, classes, numbers);
+                of_label[i] = numbers[label[i]];
+                numbers[label[i]] = none;
+                reduce_row(numbers, padded, place + logits.record_stride, step, largest + i, sum + i);
             }
         } else {
-            fill_tile<Stored>(logits, first, count, width, label, of_label, scratch.data());
-            reduce_tile(scratch.data(), classes, width, largest, sum);
+            fill_tile<Stored>(logits, first, count, width, label, of_label, numbers);
+            reduce_tile(numbers, classes, width, first + count * logits.record_stride, step, largest, sum);
         }
         finish_phi<Stored>(logits, first, count, of_label, largest, sum, phi + record);
     }

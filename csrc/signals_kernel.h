@@ -152,7 +152,8 @@ inline std::int64_t signals_of_records(const Logits& logits, const char* start, 
                                        const SignalsArrays& arrays) {
     using V = VectorOf<T>;
     const std::int64_t width = tile_width<T>(logits.classes);
-    std::vector<T> tile(width * logits.classes);
+    Scratch<T> scratch(width * logits.classes);
+    T* const tile = scratch.start();
     alignas(64) typename Of<T>::Signed label[64];
     alignas(64) T of_label[64];
     SignalsBlock<T> block;
@@ -162,10 +163,10 @@ inline std::int64_t signals_of_records(const Logits& logits, const char* start, 
         const char* first = start + record * logits.record_stride;
         const std::int64_t bad = read_labels(labels, record, count, logits.classes, label);
         if (first_bad < 0) first_bad = bad;
-        fill_tile<Stored>(logits, first, count, width, label, of_label, tile.data());
+        fill_tile<Stored>(logits, first, count, width, label, of_label, tile);
         V far = V{};
         for (std::int64_t i = 0; i < width; i += lanes<V>) {
-            signals_of_vector(tile.data() + i, logits.classes, width, label, of_label, &block, i);
+            signals_of_vector(tile + i, logits.classes, width, label, of_label, &block, i);
             far = max(abs(load<V>(block.largest + i)), far);
         }
         if (max_of_lanes(far) == std::numeric_limits<T>::infinity()) {

@@ -31,6 +31,12 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__GNUC__)
+#define MIAFAST_PREFETCH(address) __builtin_prefetch(address)  // any address will do: it is not read
+#else
+#define MIAFAST_PREFETCH(address) static_cast<void>(address)
+#endif
+
 namespace miafast {
 
 enum class Isa : int { scalar, vector128, avx2, avx512 };

@@ -103,6 +103,20 @@ inline void copy_row(const char* from, std::int64_t stride, std::int64_t count, 
     }
 }
 
+// Numbers on whole cache lines, so that no vector load or store spans two.
+template <typename T>
+class Scratch {
+  public:
+    explicit Scratch(std::int64_t size) : memory_(size + 64 / sizeof(T)) {}
+    T* start() {
+        const auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
+        return memory_.data() + (-address % 64) / sizeof(T);
+    }
+
+  private:
+    std::vector<T> memory_;
+};
+
 // How many records a tile holds: whole vectors, and few enough for the tile to stay in the first-level cache.
 template <typename T>
 inline std::int64_t tile_width(std::int64_t classes) {
