@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
-
-if TYPE_CHECKING:
-    import torch
 
 #: Floats of logits that one batch may hold over all models: they stay in cache and are gone with the batch.
 BATCH_LOGITS = 1 << 21
@@ -30,6 +28,12 @@ class Models(Protocol):
 
 class Progress(Protocol):
     def advance(self, amount: int) -> None: ...
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a device that models cannot run on here."""
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"device={device!r} is not available here; use 'cpu', or 'cuda' where torch sees a GPU.")
 
 
 def collect(
@@ -68,7 +72,7 @@ def collect(
 def measure(
     models: Models, records: Records, queries: Sequence[Query], *, progress: Progress | None = None, first: int = 0
 ) -> tuple[Array, Array]:
-    """phi [count, records, queries] float32 of every model, and whether it is right on the plain query [count, records].
+    """phi [count, records, queries] float32 of every model, and who is right on the first query [count, records].
 
     Raises ValueError naming the model when logits have the wrong shape or are not finite.
     """

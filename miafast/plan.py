@@ -13,7 +13,7 @@ import numpy as np
 from miafast.attacks import LiRA, Threshold
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
-from miafast.shadow import Recipe, check_membership, describe, draw_membership, fingerprint_of, recipe_for
+from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
 from miafast.store import Facts
 from miafast.tables import Array, Records
 
@@ -77,10 +77,12 @@ def make_plan(
         recipe.check(records)
     asked = _queries(queries, recipe, records)
     in_mask = _in_mask(membership, shadows, records, seed)
-    attacks = _attacks(attack)
+    attacks = compared_attacks(attack)
     _rehearse(attacks, in_mask, len(asked))
-    check_device(device)
+    from miafast.collect import check_device  # here and below, because these import torch
     from miafast.shadow import stack_size
+
+    check_device(device)
 
     chunk = stack_size(recipe, records)
     settings = {
@@ -110,12 +112,16 @@ def make_plan(
     )  # fmt: skip
 
 
-def _attacks(attack: Attack | Sequence[Attack] | None) -> tuple[Attack, ...]:
+def compared_attacks(attack: Attack | Sequence[Attack] | None) -> tuple[Attack, ...]:
     """The user's attacks, the headline first, then those that every audit compares with."""
-    given: tuple[Attack, ...] = (LiRA(),) if attack is None else tuple(attack) if isinstance(attack, Sequence) else (attack,)
+    given: tuple[Attack, ...] = (
+        (LiRA(),) if attack is None else tuple(attack) if isinstance(attack, Sequence) else (attack,)
+    )
     for each in given:
         if not all(callable(getattr(each, verb, None)) for verb in ("score", "score_all")) or not hasattr(each, "name"):
-            raise TypeError(f"attack={each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or one of your own.")
+            raise TypeError(
+                f"attack={each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or one of your own."
+            )
     compared: tuple[Attack, ...] = (LiRA(mode="offline"), Threshold())
     names = [each.name for each in given]
     if len(set(names)) != len(names):
@@ -151,16 +157,6 @@ def _rehearse(attacks: Sequence[Attack], in_mask: Array, queries: int) -> None:
             attack.score_all(noise, part)
 
 
-def check_device(device: str) -> None:
-    """Raise ValueError for a device that torch does not have here."""
-    if device == "cpu":
-        return
-    import torch
-
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} is not available here; use device='cpu', or 'cuda' where torch sees a GPU.")
-
-
 def _is_member(is_member: Array | None, records: Records) -> Array:
     if is_member is None:
         raise ValueError("target is given without is_member; say which records it was trained on: bool [records].")
@@ -179,7 +175,9 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
         phi = np.stack([logit_confidence(logits[:, q], records.y) for q in range(len(queries))], axis=-1)
         if not np.isfinite(phi).all():
-            raise ValueError(f"target holds NaN or infinite logits ({(~np.isfinite(phi)).sum()} signals); give finite ones.")
+            raise ValueError(
+                f"target holds NaN or infinite logits ({(~np.isfinite(phi)).sum()} signals); give finite ones."
+            )
         correct = logits[:, 0].argmax(axis=-1) == records.y
     else:
         from miafast.shadow import wrap
@@ -194,6 +192,6 @@ def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
     if abs(members - usual) <= SIZE_MISMATCH * usual:
         return ()
     return (
-        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: they leak differently, "
-        "so scores are less exact. Give a pool of about twice the target's members, or a membership mask of its size.",
+        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
+        "their scores are less exact. Give a pool of about twice the target's members, or a mask of its size.",
     )

@@ -26,7 +26,14 @@ class Bar:
 def bars(totals: Mapping[str, int]) -> Iterator[dict[str, Bar]]:
     """One bar for each named stage with work to do, drawn on standard error while inside."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<8}"), BarColumn(), TaskProgressColumn(),

@@ -1,4 +1,4 @@
-"""Queries: the (augmented) forward passes of a record. A query is named by the steps that change the input, in order."""
+"""Queries: the (augmented) forward passes of a record, each named by the steps that change the input."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ COUNTS = (1, 2, 18, 162)
 def choose_queries(queries: int | Query | Sequence[Query]) -> tuple[Query, ...]:
     """A standard set of 1, 2, 18 or 162 queries, or the given names and functions once checked.
 
-    A name is ``"identity"`` or steps joined by ``+``: ``mirror`` (left to right) and ``shift:DOWN,RIGHT`` (pixels, edges
-    reflected). Raises ValueError for a count or a name that is not known.
+    A name is ``"identity"`` or steps joined by ``+``: ``mirror`` (left to right) and ``shift:DOWN,RIGHT``
+    (pixels, edges reflected). Raises ValueError for a count or a name that is not known.
 
     >>> choose_queries(2)
     ('identity', 'mirror')

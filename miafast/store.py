@@ -1,8 +1,8 @@
 """Signals of one run, appended model by model; on disk when a folder is given, and then resumable after any kill.
 
-A folder holds ``run.json`` (what the run is; never rewritten), ``in_mask.npy``, ``labels.npy``, ``phi.npy`` (memory-mapped,
-its space reserved at the start) and ``done.json`` (which models are complete, with checksums; replaced in one step after
-their rows are on disk). A row that is not in ``done.json`` does not count.
+A folder holds ``run.json`` (what the run is; never rewritten), ``in_mask.npy``, ``labels.npy``, ``phi.npy``
+(memory-mapped, its space reserved at the start) and ``done.json`` (which models are complete, with checksums; replaced
+in one step after their rows are on disk). A row that is not in ``done.json`` does not count.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> IO[str]:
-    file = open(folder / "lock", "w")
+    file = open(folder / "lock", "w")  # noqa: SIM115 (open as long as the store)
     try:
         import fcntl
 

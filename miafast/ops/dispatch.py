@@ -137,8 +137,10 @@ def backends() -> Backends:
 
 
 def backends_in_use() -> dict[str, str]:
-    """op -> the backend that a call on arrays in main memory runs on now."""
-    return {name: each.twin()[0] for name, each in sorted(_ops.items())}
+    """op -> the backend that a call on arrays in main memory runs on now; ops that a forced one lacks are left out."""
+    forced = _forced.get()
+    able = {name: each for name, each in sorted(_ops.items()) if forced is None or find_twin(each, forced)[0]}
+    return {name: each.twin()[0] for name, each in able.items()}
 
 
 def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
