@@ -340,9 +340,9 @@ def test_drawn_curve_is_the_roc(demo: Report) -> None:
     each = demo.results[0].roc
     curve = demo.facts["attacks"][0]["curve"]
     assert len(curve["fpr"]) < 700 < len(each.fpr)
-    for fpr, tpr in zip(curve["fpr"], curve["tpr"], strict=True):
-        assert tpr == pytest.approx(each.tpr_at(fpr))
-    wanted = np.geomspace(1 / each.non_members, 1, 1000)
+    points = set(zip(each.fpr.tolist(), each.tpr.tolist(), strict=True))
+    assert set(zip(curve["fpr"], curve["tpr"], strict=True)) <= points
+    wanted = np.geomspace(1 / each.non_members, 0.999, 1000)
     drawn = np.array(curve["tpr"])[np.searchsorted(curve["fpr"], wanted * (1 + 1e-9), side="right") - 1]
     np.testing.assert_allclose(drawn, [each.tpr_at(fpr) for fpr in wanted], rtol=0.03)
 
