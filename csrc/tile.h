@@ -56,14 +56,58 @@ inline std::int64_t tile_width(std::int64_t classes) {
     return std::max<std::int64_t>(1, wanted / lanes<VectorOf<T>>) * lanes<VectorOf<T>>;
 }
 
+#if MIAFAST_VECTOR_BYTES == 64
+inline F32 gather(const char* base, I32 offsets, float) {
+    return (F32)_mm512_mask_i32gather_ps(__m512{}, 0xffff, (__m512i)offsets, base, 1);
+}
+inline F64 gather(const char* base, I64 offsets, double) {
+    return (F64)_mm512_mask_i64gather_pd(__m512d{}, 0xff, (__m512i)offsets, base, 1);
+}
+#elif MIAFAST_VECTOR_BYTES == 32
+inline F32 gather(const char* base, I32 offsets, float) {
+    return (F32)_mm256_i32gather_ps(reinterpret_cast<const float*>(base), (__m256i)offsets, 1);
+}
+inline F64 gather(const char* base, I64 offsets, double) {
+    return (F64)_mm256_i64gather_pd(reinterpret_cast<const double*>(base), (__m256i)offsets, 1);
+}
+#endif
+
+// Fills the tile's columns for as many whole vectors of records as gather instructions can; returns how many
+// records.
+template <typename Stored, typename T>
+inline std::int64_t gather_tile(const Logits& logits, const char* first, std::int64_t count,
+                                std::int64_t width, T* tile) {
+    std::int64_t gathered = 0;
+#if MIAFAST_VECTOR_BYTES >= 32
+    constexpr std::int64_t farthest = std::int64_t{1} << 26;  // offsets are 32 bits wide for float
+    if constexpr (std::is_same_v<Stored, T>) {
+        using V = VectorOf<T>;
+        const std::int64_t down = logits.record_stride;
+        if (std::abs(down) > farthest) return 0;
+        const auto offsets = lane_index<V>() * static_cast<typename Of<V>::Signed>(down);
+        for (; gathered + lanes<V> <= count; gathered += lanes<V>) {
+            const char* row = first + gathered * down;
+            for (std::int64_t c = 0; c < logits.classes; ++c) {
+                store<V>(tile + c * width + gathered, gather(row + c * logits.class_stride, offsets, T{}));
+            }
+        }
+    }
+#else
+    static_cast<void>(logits), static_cast<void>(first), static_cast<void>(count), static_cast<void>(width);
+    static_cast<void>(tile);
+#endif
+    return gathered;
+}
+
 // A tile of the `count` records that start at `first`. The label's logit goes to `of_label`, -infinity takes
 // its place; lanes past `count` repeat the last record.
 template <typename Stored, typename T, typename Index>
 inline void fill_tile(const Logits& logits, const char* first, std::int64_t count, std::int64_t width,
                       Index* labels, T* of_label, T* tile) {
     const std::int64_t classes = logits.classes, across = logits.class_stride, down = logits.record_stride;
+    const std::int64_t gathered = gather_tile<Stored>(logits, first, count, width, tile);
     if (across == sizeof(Stored)) {
-        for (std::int64_t record = 0; record < count; ++record) {
+        for (std::int64_t record = gathered; record < count; ++record) {
             const char* row = first + record * down;
             for (std::int64_t c = 0; c < classes; ++c) {
                 tile[c * width + record] =
@@ -72,7 +116,8 @@ inline void fill_tile(const Logits& logits, const char* first, std::int64_t coun
         }
     } else {
         for (std::int64_t c = 0; c < classes; ++c) {
-            copy_row<Stored>(first + c * across, down, count, tile + c * width);
+            copy_row<Stored>(first + c * across + gathered * down, down, count - gathered,
+                             tile + c * width + gathered);
         }
     }
     for (std::int64_t record = 0; record < count; ++record) {

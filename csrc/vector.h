@@ -106,6 +106,13 @@ inline V load(const Number<V>* from) {  // any alignment
 }
 
 template <typename V>
+inline typename Of<V>::SignedV load_index(const typename Of<V>::Signed* from) {
+    typename Of<V>::SignedV v;
+    std::memcpy(&v, from, sizeof(v));
+    return v;
+}
+
+template <typename V>
 inline void store(Number<V>* to, V v) {
     std::memcpy(to, &v, sizeof(v));
 }
@@ -125,9 +132,7 @@ template <typename V>
 inline typename Of<V>::SignedV lane_index() {
     typename Of<V>::Signed index[lanes<V>];
     for (int lane = 0; lane < lanes<V>; ++lane) index[lane] = lane;
-    typename Of<V>::SignedV v;
-    std::memcpy(&v, index, sizeof(v));
-    return v;
+    return load_index<V>(index);
 }
 
 // a > b ? a : b, and a < b ? a : b: b where either is NaN.

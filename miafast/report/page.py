@@ -14,7 +14,7 @@ CHOSEN_FIRST = ("records", "recipe", "shadows", "membership", "queries", "seed")
 NOT_SHOWN = ("class_names",)  # the table of exposed records shows those that matter
 
 
-def page(facts: Facts) -> str:
+def page(facts: Facts, *, scores_file: str) -> str:
     """One self-contained HTML page: no script, no font, no picture, no request beyond it."""
     import jinja2
     from markupsafe import Markup
@@ -31,6 +31,7 @@ def page(facts: Facts) -> str:
     attacks = facts["attacks"]
     return template.render(
         facts=facts,
+        scores_file=scores_file,
         plus_minus=words.plus_minus,
         css=Markup((home / "report.css").read_text(encoding="utf-8")),
         level=headline_level(attacks[0]),
