@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from miafast.ops.roc_counts import roc_counts
-from miafast.ops.tpr_at import tpr_at
 
 import miafast as mf
 from benchmarks import cases, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
+from miafast.ops.roc_counts import roc_counts
+from miafast.ops.tpr_at import tpr_at
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
