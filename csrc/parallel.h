@@ -2,48 +2,70 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
+#include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
 namespace miafast {
 
-inline unsigned thread_count() { return std::max(1u, std::thread::hardware_concurrency()); }
+// The processors this process may run on: taskset and container limits count.
+inline unsigned thread_count() {
+#ifdef __linux__
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+        return std::max(1, CPU_COUNT(&allowed));
+    }
+#endif
+    return std::max(1u, std::thread::hardware_concurrency());
+}
 
-// Calls body(begin, end) on chunks of [0, size) that are multiples of `grain`, on all cores.
-// The first exception is rethrown here.
+// Calls body(begin, end) on disjoint chunks that cover [0, size), each but the last a multiple of `grain`
+// long, on all processors. A thread that is done takes the next chunk. The first exception is rethrown here.
 template <typename Body>
 void parallel_for(std::int64_t size, std::int64_t grain, const Body& body) {
-    const std::int64_t grains = (size + grain - 1) / grain;
+    if (size <= 0) return;
+    constexpr std::int64_t chunks_per_thread = 8;
+    const std::int64_t grains = (size - 1) / grain + 1;
     const std::int64_t threads = std::min<std::int64_t>(thread_count(), grains);
     if (threads <= 1) {
-        if (size > 0) body(std::int64_t{0}, size);
+        body(std::int64_t{0}, size);
         return;
     }
-    std::vector<std::exception_ptr> errors(threads);
-    std::vector<std::thread> workers;
-    workers.reserve(threads);
-    for (std::int64_t worker = 0; worker < threads; ++worker) {
-        const std::int64_t begin = grains * worker / threads * grain;
-        const std::int64_t end = std::min(size, grains * (worker + 1) / threads * grain);
-        auto run = [&body, &errors, worker, begin, end] {
+    const std::int64_t chunks = std::min(grains, threads * chunks_per_thread);
+    std::atomic<std::int64_t> next{0};
+    std::exception_ptr error;
+    std::mutex error_lock;
+    auto work = [&] {
+        for (std::int64_t chunk; (chunk = next.fetch_add(1)) < chunks;) {
+            const std::int64_t begin = grains / chunks * chunk + std::min(grains % chunks, chunk);
+            const std::int64_t end = begin + grains / chunks + (chunk < grains % chunks);
             try {
-                if (begin < end) body(begin, end);
+                body(begin * grain, std::min(size, end * grain));
             } catch (...) {
-                errors[worker] = std::current_exception();
+                const std::lock_guard<std::mutex> guard(error_lock);
+                if (!error) error = std::current_exception();
+                next = chunks;
             }
-        };
-        if (worker + 1 < threads) {
-            workers.emplace_back(run);
-        } else {
-            run();
         }
+    };
+    std::vector<std::thread> workers;
+    workers.reserve(threads - 1);
+    try {
+        while (static_cast<std::int64_t>(workers.size()) < threads - 1) workers.emplace_back(work);
+    } catch (const std::system_error&) {
+        // No more threads to be had: those that started, and this one, do it all.
     }
+    work();
     for (auto& worker : workers) worker.join();
-    for (auto& error : errors) {
-        if (error) std::rethrow_exception(error);
-    }
+    if (error) std::rethrow_exception(error);
 }
 
 }  // namespace miafast

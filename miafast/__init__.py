@@ -1,8 +1,16 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
+from miafast.data import load
 from miafast.ops.dispatch import backend, backends
+from miafast.ops.logit_confidence import logit_confidence
+from miafast.ops.signals import signals
+from miafast.report import Report
+from miafast.roc import Roc, roc
 from miafast.shadow import Recipe, membership
 from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Records", "Signals", "backend", "backends", "membership"]
+__all__ = [
+    "Recipe", "Records", "Report", "Roc", "Signals", "backend", "backends", "load", "logit_confidence", "membership",
+    "roc", "signals",
+]  # fmt: skip

@@ -1,0 +1,346 @@
+// Vectors of one instruction set, and exp and log on them. Read by each_isa.h only, once per set, inside that
+// set's namespace; so no include guard and no includes.
+//
+// F32, F64 are vectors of MIAFAST_VECTOR_BYTES, plain float and double where that is 0. Arithmetic,
+// comparisons and select() work alike on both, so a kernel written over a vector type V also runs one number
+// at a time: every function below may be called on float and double too, and a plain loop over it is
+// vectorised by the compiler.
+
+#if MIAFAST_VECTOR_BYTES
+typedef float F32 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+typedef double F64 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+typedef std::int32_t I32 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+typedef std::int64_t I64 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+typedef std::uint32_t U32 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+typedef std::uint64_t U64 __attribute__((vector_size(MIAFAST_VECTOR_BYTES)));
+#else
+using F32 = float;
+using F64 = double;
+using I32 = std::int32_t;
+using I64 = std::int64_t;
+using U32 = std::uint32_t;
+using U64 = std::uint64_t;
+#endif
+
+// What belongs to a vector type: its numbers, integers of the same width, and the constants of exp and log.
+struct OfFloat {
+    using Number = float;
+    using Signed = std::int32_t;
+    using Unsigned = std::uint32_t;
+    static constexpr int mantissa = 23, bias = 127;
+    static constexpr Unsigned one = 0x3f800000u, root_half = 0x3f3504f3u, two_to_mantissa = 0x4b000000u;
+    static constexpr float round = 12582912.0f, lowest = -87.0f, zero_below = -104.0f, infinite_above = 89.0f;
+    static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f, log2_e = 1.44269504088896341f;
+};
+struct OfDouble {
+    using Number = double;
+    using Signed = std::int64_t;
+    using Unsigned = std::uint64_t;
+    static constexpr int mantissa = 52, bias = 1023;
+    static constexpr Unsigned one = 0x3ff0000000000000u, root_half = 0x3fe6a09e667f3bcdu,
+                              two_to_mantissa = 0x4330000000000000u;
+    static constexpr double round = 6755399441055744.0, lowest = -708.0, zero_below = -746.0,
+                            infinite_above = 710.0;
+    static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10,
+                            log2_e = 1.44269504088896340736;
+};
+
+template <typename V>
+struct Of;
+template <>
+struct Of<float> : OfFloat {
+    using SignedV = std::int32_t;
+    using UnsignedV = std::uint32_t;
+};
+template <>
+struct Of<double> : OfDouble {
+    using SignedV = std::int64_t;
+    using UnsignedV = std::uint64_t;
+};
+#if MIAFAST_VECTOR_BYTES
+template <>
+struct Of<F32> : OfFloat {
+    using SignedV = I32;
+    using UnsignedV = U32;
+};
+template <>
+struct Of<F64> : OfDouble {
+    using SignedV = I64;
+    using UnsignedV = U64;
+};
+#endif
+
+template <typename V>
+using Number = typename Of<V>::Number;
+
+template <typename V>
+inline constexpr int lanes = sizeof(V) / sizeof(Number<V>);
+
+// The vector type that holds T: VectorOf<float> is F32.
+template <typename T>
+struct VectorOfImpl;
+template <>
+struct VectorOfImpl<float> {
+    using V = F32;
+};
+template <>
+struct VectorOfImpl<double> {
+    using V = F64;
+};
+template <typename T>
+using VectorOf = typename VectorOfImpl<T>::V;
+
+template <typename To, typename From>
+inline To bits_as(From from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &from, sizeof(to));
+    return to;
+}
+
+template <typename V>
+inline V load(const Number<V>* from) {  // any alignment
+    V v;
+    std::memcpy(&v, from, sizeof(v));
+    return v;
+}
+
+template <typename V>
+inline typename Of<V>::SignedV load_index(const typename Of<V>::Signed* from) {
+    typename Of<V>::SignedV v;
+    std::memcpy(&v, from, sizeof(v));
+    return v;
+}
+
+template <typename V>
+inline void store(Number<V>* to, V v) {
+    std::memcpy(to, &v, sizeof(v));
+}
+
+template <typename V>
+inline V broadcast(Number<V> x) {
+    return x - V{};
+}
+
+template <typename Mask, typename V>
+inline V select(Mask mask, V yes, V no) {
+    return mask ? yes : no;
+}
+
+// {0, 1, 2, ...} as integers of V's shape.
+template <typename V>
+inline typename Of<V>::SignedV lane_index() {
+    typename Of<V>::Signed index[lanes<V>];
+    for (int lane = 0; lane < lanes<V>; ++lane) index[lane] = lane;
+    return load_index<V>(index);
+}
+
+// a > b ? a : b, and a < b ? a : b: b where either is NaN.
+template <typename V>
+inline V max(V a, V b) {
+    return select(a > b, a, b);
+}
+template <typename V>
+inline V min(V a, V b) {
+    return select(a < b, a, b);
+}
+#if defined(__x86_64__) && MIAFAST_VECTOR_BYTES == 16
+inline F32 max(F32 a, F32 b) { return (F32)_mm_max_ps((__m128)a, (__m128)b); }
+inline F64 max(F64 a, F64 b) { return (F64)_mm_max_pd((__m128d)a, (__m128d)b); }
+inline F32 min(F32 a, F32 b) { return (F32)_mm_min_ps((__m128)a, (__m128)b); }
+inline F64 min(F64 a, F64 b) { return (F64)_mm_min_pd((__m128d)a, (__m128d)b); }
+#elif MIAFAST_VECTOR_BYTES == 32
+inline F32 max(F32 a, F32 b) { return (F32)_mm256_max_ps((__m256)a, (__m256)b); }
+inline F64 max(F64 a, F64 b) { return (F64)_mm256_max_pd((__m256d)a, (__m256d)b); }
+inline F32 min(F32 a, F32 b) { return (F32)_mm256_min_ps((__m256)a, (__m256)b); }
+inline F64 min(F64 a, F64 b) { return (F64)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#elif MIAFAST_VECTOR_BYTES == \
+    64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
+inline F32 max(F32 a, F32 b) { return (F32)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+inline F64 max(F64 a, F64 b) { return (F64)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b); }
+inline F32 min(F32 a, F32 b) { return (F32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+inline F64 min(F64 a, F64 b) { return (F64)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b); }
+#endif
+
+template <typename V>
+inline V abs(V x) {
+    const auto sign = typename Of<V>::Unsigned{1} << (sizeof(Number<V>) * 8 - 1);
+    return bits_as<V>(bits_as<typename Of<V>::UnsignedV>(x) & ~sign);
+}
+
+// Folds lanes onto half as many until one is left.
+template <int width, typename T, typename Fold>
+inline T fold_lanes(T* lane, Fold fold) {
+    if constexpr (width == 1) {
+        return lane[0];
+    } else {
+        T half[width / 2];
+        for (int i = 0; i < width / 2; ++i) half[i] = fold(lane[i], lane[i + width / 2]);
+        return fold_lanes<width / 2>(half, fold);
+    }
+}
+
+struct Plus {
+    template <typename T>
+    T operator()(T a, T b) const {
+        return a + b;
+    }
+};
+struct Larger {
+    template <typename T>
+    T operator()(T a, T b) const {
+        return a > b ? a : b;
+    }
+};
+
+template <typename V>
+inline Number<V> sum_of_lanes(V v) {
+    Number<V> lane[lanes<V>];
+    std::memcpy(lane, &v, sizeof(v));
+    return fold_lanes<lanes<V>>(lane, Plus{});
+}
+
+template <typename V>
+inline Number<V> max_of_lanes(V v) {  // NaN lanes may or may not count
+    Number<V> lane[lanes<V>];
+    std::memcpy(lane, &v, sizeof(v));
+    return fold_lanes<lanes<V>>(lane, Larger{});
+}
+
+// e^r for |r| <= ln(2) / 2: a minimax polynomial (Cephes expf) and the Taylor series to r^13 (rest below
+// 5e-18).
+template <typename V>
+inline V exp_of_small(V r) {
+    if constexpr (sizeof(Number<V>) == 4) {
+        V p = broadcast<V>(1.9875691500e-4f);
+        p = p * r + 1.3981999507e-3f;
+        p = p * r + 8.3334519073e-3f;
+        p = p * r + 4.1665795894e-2f;
+        p = p * r + 1.6666665459e-1f;
+        p = p * r + 5.0000001201e-1f;
+        return (p * r) * r + r + 1.0f;
+    } else {
+        V p = broadcast<V>(1.0 / 6227020800.0);
+        p = p * r + 1.0 / 479001600.0;
+        p = p * r + 1.0 / 39916800.0;
+        p = p * r + 1.0 / 3628800.0;
+        p = p * r + 1.0 / 362880.0;
+        p = p * r + 1.0 / 40320.0;
+        p = p * r + 1.0 / 5040.0;
+        p = p * r + 1.0 / 720.0;
+        p = p * r + 1.0 / 120.0;
+        p = p * r + 1.0 / 24.0;
+        p = p * r + 1.0 / 6.0;
+        p = p * r + 0.5;
+        return (p * r) * r + r + 1.0;
+    }
+}
+
+// 2^n for whole n within the exponents of normal numbers.
+template <typename V>
+inline V power_of_two(typename Of<V>::SignedV n) {
+    return bits_as<V>((n + typename Of<V>::Signed{Of<V>::bias}) << Of<V>::mantissa);
+}
+
+// Terms of a sum whose largest term is 1: e^x for x <= 0, never below e^-87 (float) or e^-708 (double) so
+// that no denormal slows the machine down; wrong above 88 (709). NaN stays NaN. About 1 ulp.
+template <typename V>
+inline V exp_clamped(V x) {
+    using C = Of<V>;
+    x = max(broadcast<V>(C::lowest), x);
+    const V shifted = x * C::log2_e + C::round;
+    const V n = shifted - C::round;
+    const V r = x - n * C::ln2_high - n * C::ln2_low;
+    const auto whole = bits_as<typename C::SignedV>(shifted) - bits_as<typename C::Signed>(C::round);
+    return exp_of_small(r) * power_of_two<V>(whole);
+}
+
+// e^x for every x: 0 for -infinity, denormals, infinity, NaN. About 1 ulp.
+template <typename V>
+inline V exp(V x) {
+    using C = Of<V>;
+    x = min(broadcast<V>(C::infinite_above), max(broadcast<V>(C::zero_below), x));
+    const V shifted = x * C::log2_e + C::round;
+    const V n = shifted - C::round;
+    const V r = x - n * C::ln2_high - n * C::ln2_low;
+    const auto whole = bits_as<typename C::SignedV>(shifted) - bits_as<typename C::Signed>(C::round);
+    const auto even =
+        bits_as<typename C::UnsignedV>(whole + typename C::Signed{2 * C::bias}) >> 1;  // shifts of
+    const auto half =
+        bits_as<typename C::SignedV>(even) - typename C::Signed{C::bias};  // unsigned are the cheap ones
+    return exp_of_small(r) * power_of_two<V>(half) * power_of_two<V>(whole - half);
+}
+
+// log(1 + f) + k log(2) for 1 + f in [sqrt(1/2), sqrt(2)] (Cephes logf; fdlibm log).
+template <typename V>
+inline V log_of_near_one(V f, V k) {
+    using C = Of<V>;
+    const V square = f * f;
+    if constexpr (sizeof(Number<V>) == 4) {
+        V p = broadcast<V>(7.0376836292e-2f);
+        p = p * f - 1.1514610310e-1f;
+        p = p * f + 1.1676998740e-1f;
+        p = p * f - 1.2420140846e-1f;
+        p = p * f + 1.4249322787e-1f;
+        p = p * f - 1.6668057665e-1f;
+        p = p * f + 2.0000714765e-1f;
+        p = p * f - 2.4999993993e-1f;
+        p = p * f + 3.3333331174e-1f;
+        return ((p * square * f + k * C::ln2_low) - 0.5f * square) + f + k * C::ln2_high;
+    } else {
+        const V s = f / (f + 2.0), z = s * s;
+        V p = broadcast<V>(1.479819860511658591e-01);
+        p = p * z + 1.531383769920937332e-01;
+        p = p * z + 1.818357216161805012e-01;
+        p = p * z + 2.222219843214978396e-01;
+        p = p * z + 2.857142874366239149e-01;
+        p = p * z + 3.999999999940941908e-01;
+        p = p * z + 6.666666666666735130e-01;
+        const V half_square = 0.5 * square;
+        return k * C::ln2_high - ((half_square - (s * (half_square + p * z) + k * C::ln2_low)) - f);
+    }
+}
+
+// log(x) for finite normal x > 0. About 1 ulp.
+template <typename V>
+inline V log_of_normal(V x) {
+    using C = Of<V>;
+    using U = typename C::UnsignedV;
+    const U bits = bits_as<U>(x);
+    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
+    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
+                (bits_as<typename C::Number>(C::two_to_mantissa) + static_cast<typename C::Number>(C::bias));
+    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) -
+                typename C::Number{1};
+    return log_of_near_one(f, k);
+}
+
+// log(x) for every x: -infinity for 0, NaN below, denormals, infinity, NaN. About 1 ulp.
+template <typename V>
+inline V log(V x) {
+    using C = Of<V>;
+    using T = typename C::Number;
+    using Limits = std::numeric_limits<T>;
+    constexpr T lift = sizeof(T) == 4 ? T(16777216.0) : T(18014398509481984.0);  // 2^24, 2^54
+    constexpr T lowered = sizeof(T) == 4 ? T(24) : T(54);
+    using U = typename C::UnsignedV;
+    const auto tiny = x < broadcast<V>(Limits::min());
+    const U bits = bits_as<U>(select(tiny, x * lift, x));
+    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
+    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
+                (bits_as<T>(C::two_to_mantissa) + static_cast<T>(C::bias)) -
+                select(tiny, broadcast<V>(lowered), V{});
+    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) - T{1};
+    V result = log_of_near_one(f, k);
+    result = select(x == broadcast<V>(Limits::infinity()), x, result);
+    result = select(x == V{}, broadcast<V>(-Limits::infinity()), result);
+    result = select(x < V{}, broadcast<V>(Limits::quiet_NaN()), result);
+    return select(x != x, x, result);
+}
+
+// log(1 + x) for finite x >= 0, relative accuracy kept for small x.
+template <typename V>
+inline V log1p(V x) {
+    const V u = x + Number<V>{1};
+    return log_of_normal(u) + (x - (u - Number<V>{1})) / u;
+}
