@@ -4,26 +4,32 @@
 #include "tile.h"
 
 // lanes<F64> numbers as doubles, and their bytes of in_mask as a mask for select().
-#if MIAFAST_VECTOR_BYTES
+#if MIAFAST_VECTOR_BYTES == 64
 inline F64 load_wide(const double* from) { return load<F64>(from); }
-inline F64 load_wide(const float* from) {
-    typedef float Half __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 2)));
-    Half half;
-    std::memcpy(&half, from, sizeof(half));
-    return __builtin_convertvector(half, F64);
+inline F64 load_wide(const float* from) { return (F64)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(from)); }
+inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
+inline void store_narrow(float* to, F64 x) { _mm256_storeu_ps(to, _mm512_maskz_cvtpd_ps(0xff, (__m512d)x)); }
+inline I64 load_mask(const std::uint8_t* from) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return (I64)_mm512_maskz_cvtepu8_epi64(0xff, bytes) != I64{};
 }
+#elif MIAFAST_VECTOR_BYTES == 32
+inline F64 load_wide(const double* from) { return load<F64>(from); }
+inline F64 load_wide(const float* from) { return (F64)_mm256_cvtps_pd(_mm_loadu_ps(from)); }
+inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
+inline void store_narrow(float* to, F64 x) { _mm_storeu_ps(to, _mm256_cvtpd_ps((__m256d)x)); }
+inline I64 load_mask(const std::uint8_t* from) {
+    return (I64)_mm256_cvtepu8_epi64(_mm_loadu_si32(from)) != I64{};
+}
+#elif MIAFAST_VECTOR_BYTES == 16
+inline F64 load_wide(const double* from) { return load<F64>(from); }
+inline F64 load_wide(const float* from) { return F64{from[0], from[1]}; }
 inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
 inline void store_narrow(float* to, F64 x) {
-    typedef float Half __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 2)));
-    const Half half = __builtin_convertvector(x, Half);
-    std::memcpy(to, &half, sizeof(half));
+    to[0] = static_cast<float>(x[0]);
+    to[1] = static_cast<float>(x[1]);
 }
-inline I64 load_mask(const std::uint8_t* from) {
-    typedef std::uint8_t Bytes __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 8)));
-    Bytes bytes;
-    std::memcpy(&bytes, from, sizeof(bytes));
-    return __builtin_convertvector(bytes, I64) != I64{};
-}
+inline I64 load_mask(const std::uint8_t* from) { return I64{-(from[0] != 0), -(from[1] != 0)}; }
 #else
 inline double load_wide(const double* from) { return *from; }
 inline double load_wide(const float* from) { return *from; }
@@ -218,12 +224,8 @@ class Block {
             keep(lane, x, select(mask, load<F64>(center_now_[out] + lane), center),
                  select(mask, load<F64>(squares_now_[out] + lane), squares), out);
         }
-        for (std::int64_t lane = 0; lane < width_; ++lane) {
-            const bool is_in = mask_bytes[lane] != 0;
-            const std::int32_t in_less = is_in || same_counts_, out_less = !is_in || same_counts_;
-            measured.counts[in][lane] = std::max(counts_[in][lane] - in_less, 0);
-            measured.counts[out][lane] = std::max(counts_[out][lane] - out_less, 0);
-        }
+        count_others(mask_bytes, 1, counts_[in], measured.counts[in]);
+        count_others(mask_bytes, 0, counts_[out], measured.counts[out]);
         if (any(doubtful)) repair(model);
     }
 
@@ -260,16 +262,18 @@ class Block {
         for (std::int64_t begin = 0; begin < shadow_.models; begin += 255) {
             std::memset(few_, 0, width_);
             const std::int64_t end = std::min(shadow_.models, begin + 255);
-            for (std::int64_t model = begin; model < end; ++model) {
-                const std::uint8_t* mask = masks_[model];
-                for (std::int64_t lane = 0; lane < width_; ++lane) few_[lane] += mask[lane] != 0;
-            }
+            for (std::int64_t model = begin; model < end; ++model) add_ones(masks_[model], width_, few_);
             for (std::int64_t lane = 0; lane < width_; ++lane) counts_[in][lane] += few_[lane];
         }
         for (std::int64_t lane = 0; lane < width_; ++lane) {
             const auto models = static_cast<std::int32_t>(shadow_.models);
             counts_[out][lane] = lane < count_ ? models - counts_[in][lane] : 0;
         }
+    }
+
+    static void add_ones(const std::uint8_t* __restrict mask, std::int64_t width,
+                         std::uint8_t* __restrict to) {
+        for (std::int64_t lane = 0; lane < width; ++lane) to[lane] += mask[lane] != 0;
     }
 
     // Mean and squares of both sides in one pass, around the first model's signal.
@@ -396,6 +400,16 @@ class Block {
             if (seen == 3) return model;
         }
         return shadow_.models - 1;
+    }
+
+    // Models of a side without the one left out, which is on it where mask == on; without its counterpart.
+    void count_others(const std::uint8_t* __restrict mask, int on, const std::int32_t* __restrict counts,
+                      std::int32_t* __restrict to) const {
+        const std::int32_t always = same_counts_;
+        const std::int64_t width = width_;
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            to[lane] = std::max(counts[lane] - (always | ((mask[lane] != 0) == on)), 0);
+        }
     }
 
     F64 own(I64 mask, const Both<double>& of, std::int64_t lane) const {
