@@ -8,4 +8,4 @@ from miafast.ops.signals import signals
 from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
-__all__ = ["LiRA", "Records", "Signals", "backend", "backends", "logit_confidence", "signals"]
+__all__ = ["LiRA", "Records", "Signals", "Threshold", "backend", "backends", "logit_confidence", "signals"]

@@ -56,7 +56,7 @@ class LogMoments(NamedTuple):
 
 
 def log_variance_shift(most: int) -> tuple[Array, Array]:
-    """By n = 0 … most: log(d/2) - ψ(d/2) - log d (add it to log of the squares), and ψ'(d/2); 0 where d = n - 1 < 1."""
+    """By n = 0 … most: log(d/2) - ψ(d/2) - log d (to add to the log squares), and ψ'(d/2); 0 where d = n - 1 < 1."""
     from scipy import special
 
     dof = np.maximum(np.arange(most + 1) - 1.0, 1.0)
@@ -76,7 +76,7 @@ def log_moments(squares: Array, counts: Array) -> LogMoments:
 
 
 def shrunken_prior(moments: LogMoments) -> Prior:
-    """Empirical Bayes (Smyth 2004, section 6.2); one d0 for all queries, one s0² per query. No prior below two records."""
+    """Empirical Bayes (Smyth 2004, section 6.2); one d0, an s0² per query. No prior below 2 records."""
     from scipy import special
 
     enough = moments.count >= 2
