@@ -15,7 +15,7 @@ setup(
             depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
             include_dirs=["csrc"],
             cxx_std=17,
-            extra_compile_args=["-O3", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
+            extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra"],
             extra_link_args=["-pthread"],
         )
     ],

@@ -1,0 +1,1 @@
+"""How fast, against whom, on which machine: ``python -m benchmarks ops | train | audit``."""

@@ -2,10 +2,18 @@
 
 from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
+from miafast.audit import audit
+from miafast.data import load
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.ops.signals import signals
+from miafast.report import Report
+from miafast.roc import Roc, roc
+from miafast.shadow import Recipe, membership
 from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
-__all__ = ["LiRA", "Records", "Signals", "Threshold", "backend", "backends", "logit_confidence", "signals"]
+__all__ = [
+    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends", "load",
+    "logit_confidence", "membership", "roc", "signals",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,8 @@ class Records:
 
     Images are channels-first: [records, channels, height, width]; tables are [records, features].
 
-    Raises ValueError when lengths differ, a label is not an integer in [0, classes), or an input is not finite.
+    Raises ValueError when lengths differ, a label is not an integer in [0, classes), an input is not finite (or not in
+    float32), `class_names` is not one name per class, or `scale` and `shift` are not usable numbers.
 
     >>> import numpy as np
     >>> records = Records(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 0]), classes=2)
@@ -37,23 +39,29 @@ class Records:
 
     def __post_init__(self) -> None:
         x, y = np.asarray(self.x), np.asarray(self.y)
-        if x.ndim < 2 or len(x) == 0:
+        if x.ndim < 2 or x.size == 0:
             raise ValueError(f"x has shape {x.shape}; give [records, ...] with at least one record and one feature.")
         if x.dtype.kind not in "biuf":
             raise ValueError(f"x has dtype {x.dtype}; give numbers (encode categories first).")
         if y.shape != (len(x),):
             raise ValueError(f"y has shape {y.shape} for {len(x)} records in x; give one label per record.")
-        if y.dtype.kind not in "biu" and not (y.dtype.kind == "f" and np.all(y == np.floor(y))):
+        if y.dtype.kind not in "biu" and not (
+            y.dtype.kind == "f" and np.all(y == np.floor(y)) and np.isfinite(y).all()
+        ):
             raise ValueError(f"y has dtype {y.dtype} and is not whole numbers; give class indices 0 … classes - 1.")
         if self.classes < 2:
             raise ValueError(f"classes={self.classes}; a classifier needs at least 2.")
         if y.min() < 0 or y.max() >= self.classes:
             raise ValueError(f"y holds labels {y.min()} … {y.max()}; they must lie in [0, classes={self.classes}).")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
-            raise ValueError(f"x holds NaN or infinity in {len(bad)} records (first: {bad[0]}); fill or drop them.")
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise ValueError(f"class_names has {len(self.class_names)} names, classes={self.classes}; give one each.")
+        if not (math.isfinite(self.scale) and math.isfinite(self.shift) and self.scale != 0):
+            raise ValueError(f"scale={self.scale}, shift={self.shift}; both must be finite and scale not 0.")
+        refuse_what_float32_cannot_hold(x)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y.astype(np.int64))
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(self.class_names))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -77,6 +85,16 @@ class Records:
         digest.update(np.ascontiguousarray(self.x).data)
         digest.update(np.ascontiguousarray(self.y).data)
         return digest.hexdigest()
+
+
+def refuse_what_float32_cannot_hold(x: Array) -> None:
+    """Raise ValueError for NaN, infinity, or a number beyond float32 in x [records, ...], naming the first."""
+    largest = np.finfo(np.float32).max
+    if x.dtype.kind != "f" or (-largest <= x.min() and x.max() <= largest):  # NaN fails both
+        return
+    first = np.unravel_index(int(np.argmax(~(np.abs(x) <= largest))), x.shape)
+    where = f"record {first[0]}, feature {', '.join(str(each) for each in first[1:])} (both counted from 0)"
+    raise ValueError(f"x holds {x[first]} in {where}; models see finite float32: fill in, rescale or drop them.")
 
 
 @dataclass(frozen=True, eq=False)

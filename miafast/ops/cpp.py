@@ -10,7 +10,10 @@ import miafast._native as _native
 from miafast.ops import lira_tables
 from miafast.ops.dispatch import BFLOAT16, result_dtype
 from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.mlp_steps import MlpState
+from miafast.ops.roc_counts import RocCounts
 from miafast.ops.signals import LogitSignals, empty_signals
+from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -108,3 +111,31 @@ def _check_labels(first_bad: int, result: Array, logits: Array, labels: Array) -
     """Kernels check labels as they read them; with no logits to read they have not."""
     if first_bad >= 0 or result.size == 0:
         check_label_range(labels, logits.shape[-1])
+
+
+def roc_counts(scores: Array, is_member: Array) -> RocCounts:
+    return RocCounts(*_native.roc_counts(_flat(scores), np.ascontiguousarray(is_member).ravel()))
+
+
+def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
+    members = int(np.count_nonzero(is_member))
+    non_members = is_member.size - members
+    allowed = allowed_false_positives(fprs, non_members)
+    found = np.full(allowed.shape, members)
+    if (some := allowed < non_members).any():
+        dense = np.ascontiguousarray(is_member).ravel()
+        found[some] = _native.tpr_at(_flat(scores), dense, non_members, allowed[some].tolist())
+    return found / members
+
+
+def _flat(scores: Array) -> Array:
+    """Dense one-dimensional float32 or float64 of the same values: float16 and bfloat16 widen exactly."""
+    if scores.dtype == BFLOAT16:
+        bits = np.ascontiguousarray(scores).view(np.uint16).astype(np.uint32) << 16
+        return bits.view(np.float32).ravel()
+    wide = np.float64 if scores.dtype == np.float64 else np.float32
+    return np.ascontiguousarray(scores, dtype=wide).ravel()
+
+
+def mlp_steps(*args: Any, **kwargs: Any) -> MlpState:
+    return MlpState(*_native.mlp_steps(*args, **kwargs))

@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,16 +50,16 @@ class Op(Generic[P, R]):
         host_kwargs = {name: _to_host(value) for name, value in kwargs.items()}
         if self.contract is not None:
             self.contract(*host_args, **host_kwargs)
-        result = self.twin()(*host_args, **host_kwargs)
+        result = self.twin()[1](*host_args, **host_kwargs)
         return cast(R, _to_torch(result) if "torch" in kinds else result)
 
-    def twin(self) -> Callable[..., R]:
-        """The function that `__call__` would run now, on arrays in main memory."""
+    def twin(self) -> tuple[str, Callable[..., R]]:
+        """The backend, and its function, that `__call__` would run now on arrays in main memory."""
         forced = _forced.get()
         for name in (forced,) if forced else BACKENDS["cpu"]:
             found, reason = find_twin(self, name)
             if found is not None:
-                return found
+                return name, found
         raise RuntimeError(f"backend({forced!r}) cannot run {self.name}: {reason}; miafast.backends() lists what can.")
 
     def __repr__(self) -> str:
@@ -111,6 +112,15 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+def every_op() -> dict[str, Op[..., Any]]:
+    """All ops by name, whether or not something has imported them."""
+    package = importlib.import_module("miafast.ops")
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.ispkg and module.name != "cpp":
+            importlib.import_module(f"miafast.ops.{module.name}")
+    return dict(sorted(_ops.items()))
+
+
 class Backends(dict[str, dict[str, str]]):
     """op -> backend -> "yes", or the reason for a "no". Prints as a table."""
 
@@ -131,9 +141,16 @@ def backends() -> Backends:
     'yes'
     """
     table = Backends()
-    for name, each in sorted(_ops.items()):
+    for name, each in every_op().items():
         table[name] = {where: find_twin(each, where)[1] or "yes" for names in BACKENDS.values() for where in names}
     return table
+
+
+def backends_in_use() -> dict[str, str]:
+    """op -> the backend that a call on arrays in main memory runs on now; ops that a forced one lacks are left out."""
+    forced = _forced.get()
+    able = {name: each for name, each in every_op().items() if forced is None or find_twin(each, forced)[0]}
+    return {name: each.twin()[0] for name, each in able.items()}
 
 
 def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

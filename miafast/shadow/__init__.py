@@ -1,0 +1,34 @@
+"""Shadow training: who is IN where, how a model is trained, and models trained many at a time.
+
+The names that run models import torch when they are first used; the others never do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from miafast.shadow.membership import check_membership, membership
+from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
+
+if TYPE_CHECKING:
+    from miafast.shadow.models import Models, wrap
+    from miafast.shadow.training import check, stack_size, train, work
+
+_HOME = dict.fromkeys(("check", "stack_size", "train", "work"), "training") | {"Models": "models", "wrap": "models"}
+
+__all__ = [
+    "Models", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership", "recipe_for",
+    "stack_size", "train", "work", "wrap",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError("training and asking models needs PyTorch: pip install 'miafast[train]'.") from None

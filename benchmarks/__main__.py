@@ -1,0 +1,57 @@
+"""``python -m benchmarks ops | train | audit``; ``--help`` shows every option."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks import machine, table
+from benchmarks.cases import Disagreement
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help_text in (
+        ("ops", "each op against its rivals"),
+        ("train", "stacked training against one model at a time"),
+        ("audit", "a whole audit, stage by stage"),
+    ):
+        command = commands.add_parser(name, help=help_text)
+        command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
+        if name == "ops":
+            command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
+        command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
+        command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
+        if name == "audit":
+            command.add_argument("--data-dir", type=Path, help="where location30 is found; without it, digits alone")
+    return run(parser.parse_args())
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Run the asked cases one by one, print and save; 1 when a way disagrees with the truth."""
+    bench = importlib.import_module(f"benchmarks.{asked.command}")
+    if unknown := set(asked.only or ()) - set(bench.CASES):
+        sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
+    where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
+    options = {name: value for name, value in vars(asked).items() if name in ("data_dir", "rounds")}
+    rows, failed = [], []
+    for name in asked.only or bench.CASES:
+        try:
+            done = bench.run(name, read_bytes_per_s=where["read_gb_per_s"] * 1e9, smoke=asked.smoke, **options)
+        except Disagreement as error:
+            failed.append(str(error))
+            continue
+        rows += done
+        print(bench.section(done).markdown(), end="\n\n", flush=True)
+    if not asked.smoke and rows:
+        print(f"saved to {table.save(bench.section(rows), where, asked.out)}")
+    for reason in failed:
+        print(f"not timed: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""Each op against its rivals: which inputs, which ways to the answer, and what the project promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+import miafast as mf
+from benchmarks import cases, rivals
+from benchmarks.cases import CHECKED, Case, Way
+from benchmarks.table import Section
+from miafast.ops.roc_counts import roc_counts
+from miafast.ops.tpr_at import tpr_at
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
+
+
+def phi(records: int, classes: int, promised: Mapping[str, float], share: float | None) -> Case:
+    logits, labels = _logits(records, classes)
+    tensors = torch.from_numpy(logits), torch.from_numpy(labels)
+    return Case(
+        title=f"phi, {_count(records)} × {classes} float32",
+        reads=logits.nbytes + labels.nbytes,
+        truth=lambda: _by_truth(mf.logit_confidence, logits[:CHECKED].astype(np.float64), labels[:CHECKED]),
+        ours=Way(lambda: mf.logit_confidence(logits, labels)),
+        rivals={
+            "PyTorch eager, phi and loss": Way(lambda: rivals.torch_phi_and_loss(*tensors), _first),
+            "torch.compile, phi and loss": Way(_bind(rivals.compiled(rivals.torch_phi_and_loss), *tensors), _first),
+            "PyTorch eager, phi alone": Way(lambda: rivals.torch_phi(*tensors)),
+            "torch.compile, phi alone": Way(_bind(rivals.compiled(rivals.torch_phi), *tensors)),
+            "NumPy float64": Way(lambda: rivals.numpy_phi(logits, labels)),
+            "SciPy logsumexp": Way(lambda: rivals.scipy_phi(logits, labels)),
+        },
+        at_least=promised,
+        share_at_least=share,
+    )
+
+
+def signals(records: int, classes: int) -> Case:
+    logits, labels = _logits(records, classes)
+    tensors = torch.from_numpy(logits), torch.from_numpy(labels)
+    names = ("phi", "loss", "confidence", "entropy", "modified_entropy", "margin", "correct")
+
+    def truth() -> Array:
+        with mf.backend("numpy"):
+            return _rows(mf.signals(logits[:CHECKED].astype(np.float64), labels[:CHECKED]))
+
+    def _rows(result: Any) -> Array:
+        return np.stack([np.asarray(getattr(result, name))[:CHECKED] for name in names], axis=1)
+
+    def _tensor_rows(result: Any) -> Array:
+        return np.stack([np.asarray(each)[:CHECKED] for each in result], axis=1)
+
+    return Case(
+        title=f"signals (all seven), {_count(records)} × {classes} float32",
+        reads=logits.nbytes + labels.nbytes,
+        truth=truth,
+        ours=Way(lambda: mf.signals(logits, labels), _rows),
+        rivals={
+            "PyTorch eager": Way(lambda: rivals.torch_signals(*tensors), _tensor_rows),
+            "torch.compile": Way(_bind(rivals.compiled(rivals.torch_signals), *tensors), _tensor_rows),
+        },
+        tolerance=2e-3,  # the rivals' log(1 - p) loses digits where p is near 1; ours are checked closer in the tests
+    )
+
+
+def lira(records: int, models: int) -> Case:
+    target, shadow, in_mask = _phis(records, models)
+    attack = mf.LiRA(mode="online", variance="per-record")
+    few = slice(CHECKED)
+    return Case(
+        title=f"LiRA online, per-record variance, {_count(records)} × {models} models",
+        reads=target.nbytes + shadow.nbytes + in_mask.nbytes,
+        truth=lambda: _by_truth(attack.score, target[few], shadow[:, few].astype(np.float64), in_mask[:, few]),
+        ours=Way(lambda: attack.score(target, shadow, in_mask)),
+        rivals={
+            "NumPy float64": Way(lambda: rivals.numpy_lira(target, shadow, in_mask)),
+            "SciPy norm.logpdf": Way(lambda: rivals.scipy_lira(target, shadow, in_mask)),
+        },
+        at_least={"NumPy float64": 20},
+        share_at_least=0.5,
+    )
+
+
+def lira_released(records: int, models: int) -> Case:
+    target, shadow, in_mask = _phis(records, models)
+    attack = mf.LiRA.released_code()
+    few = slice(CHECKED)
+    return Case(
+        title=f"LiRA as released (medians, cut to the common count), {_count(records)} × {models} models",
+        reads=target.nbytes + shadow.nbytes + in_mask.nbytes,
+        truth=lambda: rivals.released_lira(target, shadow.astype(np.float64), in_mask)[few],
+        ours=Way(lambda: attack.score(target, shadow, in_mask)),
+        rivals={"the released code's way": Way(lambda: rivals.released_lira(target, shadow, in_mask))},
+        at_least={"the released code's way": 300},
+        tolerance=1e-3,
+    )
+
+
+def leave_one_out(records: int, models: int) -> Case:
+    _, shadow, in_mask = _phis(records, models)
+    attack = mf.LiRA(mode="online", variance="per-record")
+    few = slice(CHECKED)
+    others = np.arange(models) != 0
+    return Case(
+        title=f"LiRA leave-one-out, {models} targets, {_count(records)} records",
+        reads=shadow.nbytes + in_mask.nbytes,
+        truth=lambda: _by_truth(attack.score_all, shadow[:, few].astype(np.float64), in_mask[:, few])[0],
+        ours=Way(lambda: attack.score_all(shadow, in_mask), lambda scores: scores[0]),
+        rivals={
+            f"{models} × one target": Way(
+                _bind(attack.score, shadow[0], shadow[others], in_mask[others]), repeats=models
+            ),
+        },
+        at_least={f"{models} × one target": models / 6},  # all targets in at most six times one target's time
+    )
+
+
+def exact_roc(count: int) -> Case:
+    scores, is_member = _scores(count)
+
+    def curve(result: Any) -> Array:
+        false_positives, true_positives = np.asarray(result[1]), np.asarray(result[2])
+        return np.stack([false_positives, true_positives]) / [[(~is_member).sum()], [is_member.sum()]]
+
+    def their_curve(result: Any) -> Array:
+        return np.stack([result[0][1:], result[1][1:]])
+
+    def truth() -> Array:
+        with mf.backend("numpy"):
+            return curve(roc_counts(scores, is_member))
+
+    return Case(
+        title=f"exact ROC, {_count(count)} scores",
+        reads=scores.nbytes + is_member.nbytes,
+        truth=truth,
+        ours=Way(lambda: roc_counts(scores, is_member), curve),
+        rivals={
+            "scikit-learn roc_curve": Way(lambda: rivals.sklearn_roc(scores, is_member), their_curve),
+            "two np.sort (no ROC yet)": Way(lambda: rivals.two_sorts(scores, is_member), None),
+        },
+        at_least={"scikit-learn roc_curve": 25},
+    )
+
+
+def tpr_at_fprs(count: int) -> Case:
+    scores, is_member = _scores(count)
+    return Case(
+        title=f"TPR at four FPRs, {_count(count)} scores",
+        reads=scores.nbytes + is_member.nbytes,
+        truth=lambda: _by_truth(tpr_at, scores, is_member, FPRS),
+        ours=Way(lambda: tpr_at(scores, is_member, FPRS)),
+        rivals={
+            "scikit-learn roc_curve": Way(lambda: rivals.sklearn_tpr_at(scores, is_member, FPRS)),
+            "two np.sort (no TPR yet)": Way(lambda: rivals.two_sorts(scores, is_member), None),
+        },
+        at_least={"scikit-learn roc_curve": 150},
+    )
+
+
+EAGER, COMPILED = "PyTorch eager, phi and loss", "torch.compile, phi and loss"
+M = 1_000_000
+#: name -> the case at full size, and at a size that takes moments.
+CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
+    "phi-10": (lambda: phi(M, 10, {EAGER: 40, COMPILED: 12}, None), lambda: phi(999, 10, {}, None)),
+    "phi-100": (lambda: phi(M, 100, {EAGER: 25, COMPILED: 12}, 0.5), lambda: phi(999, 100, {}, None)),
+    "signals-10": (lambda: signals(M, 10), lambda: signals(999, 10)),
+    "lira": (lambda: lira(M, 64), lambda: lira(999, 64)),
+    "lira-released": (lambda: lira_released(M // 10, 64), lambda: lira_released(999, 64)),
+    "leave-one-out": (lambda: leave_one_out(M, 64), lambda: leave_one_out(999, 16)),
+    "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),
+    "tpr-at": (lambda: tpr_at_fprs(10 * M), lambda: tpr_at_fprs(9999)),
+}
+
+
+def run(name: str, *, read_bytes_per_s: float, smoke: bool, rounds: int) -> list[dict[str, Any]]:
+    """Build one case, check it and time it: see `cases.compare`."""
+    case = CASES[name][smoke]()
+    if smoke:  # nothing is promised of tiny inputs
+        case = replace(case, at_least={}, share_at_least=None)
+    return cases.compare(name, case, read_bytes_per_s=read_bytes_per_s, rounds=3 if smoke else rounds)
+
+
+def section(rows: list[dict[str, Any]]) -> Section:
+    return Section("ops", cases.SAYS, cases.COLUMNS, tuple(rows))
+
+
+def _by_truth(function: Callable[..., Any], *args: Any) -> Array:
+    with mf.backend("numpy"):
+        return np.asarray(function(*args))
+
+
+def _bind(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    return lambda: function(*args)
+
+
+def _first(result: Any) -> Array:
+    return np.asarray(result[0])
+
+
+def _count(number: int) -> str:
+    return f"{number // M}M" if number >= M else f"{number // 1000}k" if number >= 1000 else str(number)
+
+
+def _logits(records: int, classes: int) -> tuple[Array, Array]:
+    """Logits as a trained classifier gives them: normal, the label's raised."""
+    random = np.random.default_rng(0)
+    labels = random.integers(classes, size=records)
+    logits = random.standard_normal((records, classes), dtype=np.float32) * 2
+    logits[np.arange(records), labels] += 5
+    return logits, labels
+
+
+def _phis(records: int, models: int) -> tuple[Array, Array, Array]:
+    """A target's phi, the shadows' and their mask: every record IN half the models, phi one higher where IN."""
+    random = np.random.default_rng(0)
+    in_mask = random.permuted(np.arange(models)[:, None] % 2 == np.zeros(records), axis=0)
+    shadow = random.standard_normal((models, records), dtype=np.float32) + in_mask
+    return random.standard_normal(records, dtype=np.float32), shadow, in_mask
+
+
+def _scores(count: int) -> tuple[Array, Array]:
+    random = np.random.default_rng(0)
+    is_member = random.random(count) < 0.5
+    return random.standard_normal(count, dtype=np.float32) + is_member.astype(np.float32), is_member

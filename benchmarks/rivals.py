@@ -1,0 +1,119 @@
+"""The other ways to compute the same answers: written as well as we can write them, in each library's own idiom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.special
+import scipy.stats
+import torch
+from sklearn.metrics import roc_curve
+from torch.nn import functional
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def torch_phi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """phi alone: the label's logit less the logsumexp of the others."""
+    column = labels[:, None]
+    return logits.gather(1, column)[:, 0] - logits.scatter(1, column, -torch.inf).logsumexp(1)
+
+
+def torch_phi_and_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy plus label-excluded logsumexp, what one writes to have loss and phi."""
+    return torch_phi(logits, labels), functional.cross_entropy(logits, labels, reduction="none")
+
+
+def torch_signals(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """All seven signals: phi, loss, confidence, entropy, modified entropy, margin, correct."""
+    column = labels[:, None]
+    log_p = logits.log_softmax(1)
+    p = log_p.exp()
+    own, own_log = p.gather(1, column)[:, 0], log_p.gather(1, column)[:, 0]
+    log_rest = torch.log1p(-p).scatter(1, column, 0.0)
+    modified = -(1 - own) * own_log - (p * log_rest).sum(1)
+    others = logits.scatter(1, column, -torch.inf)
+    own_logit = logits.gather(1, column)[:, 0]
+    margin = own_logit - others.max(1).values
+    return (
+        own_logit - others.logsumexp(1), -own_log, own, -(p * log_p).sum(1), modified, margin,
+        logits.argmax(1) == labels,
+    )  # fmt: skip
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile of a function, for the shapes it is called with."""
+    return torch.compile(function, dynamic=False)
+
+
+def numpy_phi(logits: Array, labels: Array) -> Array:
+    """phi in float64."""
+    rows = np.arange(len(labels))
+    others = logits.astype(np.float64)
+    own = others[rows, labels]
+    others[rows, labels] = -np.inf
+    top = others.max(axis=1, keepdims=True)
+    others -= top
+    return own - top[:, 0] - np.log(np.exp(others, out=others).sum(axis=1))
+
+
+def scipy_phi(logits: Array, labels: Array) -> Array:
+    """phi in float64 by scipy.special.logsumexp."""
+    rows = np.arange(len(labels))
+    others = logits.astype(np.float64)
+    own = others[rows, labels]
+    others[rows, labels] = -np.inf
+    return own - scipy.special.logsumexp(others, axis=1)
+
+
+def numpy_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
+    """Online LiRA, means and each record's own unbiased variances, in float64."""
+    phi = shadow.astype(np.float64)
+    score = np.zeros(phi.shape[1])
+    for mask, sign in ((in_mask, 1.0), (~in_mask, -1.0)):
+        weight = mask.astype(np.float64)
+        count = weight.sum(axis=0)
+        mean = np.einsum("mr,mr->r", weight, phi) / count
+        spread = phi - mean
+        variance = np.einsum("mr,mr,mr->r", weight, spread, spread) / (count - 1)
+        score += sign * (-0.5 * np.log(variance) - 0.5 * (target - mean) ** 2 / variance)
+    return score
+
+
+def scipy_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
+    """The same with NumPy's masked means and SciPy's normal log-density."""
+    phi = shadow.astype(np.float64)
+    score = np.zeros(phi.shape[1])
+    for mask, sign in ((in_mask, 1.0), (~in_mask, -1.0)):
+        mean, deviation = np.mean(phi, axis=0, where=mask), np.std(phi, axis=0, where=mask, ddof=1)
+        score += sign * scipy.stats.norm.logpdf(target, mean, deviation)
+    return score
+
+
+def released_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
+    """How the released code goes about it: one list entry a record, cut to the common count, medians, SciPy."""
+    logs = []
+    for mask in (in_mask, ~in_mask):
+        own = [shadow[mask[:, record], record] for record in range(shadow.shape[1])]
+        common = min(map(len, own))
+        kept = np.array([each[:common] for each in own])
+        logs.append(scipy.stats.norm.logpdf(target, np.median(kept, axis=1), np.std(kept, axis=1) + 1e-30))
+    return logs[0] - logs[1]
+
+
+def sklearn_roc(scores: Array, is_member: Array) -> tuple[Array, Array, Array]:
+    """Every point of the ROC: fpr, tpr, thresholds."""
+    return roc_curve(is_member, scores, drop_intermediate=False)
+
+
+def sklearn_tpr_at(scores: Array, is_member: Array, fprs: Sequence[float]) -> Array:
+    """The TPR at a few FPRs, read off the ROC."""
+    fpr, tpr, _ = roc_curve(is_member, scores)
+    return tpr[np.searchsorted(fpr, fprs, side="right") - 1]
+
+
+def two_sorts(scores: Array, is_member: Array) -> tuple[Array, Array]:
+    """Members and non-members sorted apart: less than a ROC, and the fastest NumPy can begin one."""
+    return np.sort(scores[is_member]), np.sort(scores[~is_member])

@@ -1,0 +1,85 @@
+"""Results on disk: one JSON file per machine and commit, and the same as Markdown for reading."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a section's table: the key of a row's value and how it is written."""
+
+    title: str
+    key: str
+    form: str = "{}"
+
+    def cell(self, row: dict[str, Any]) -> str:
+        value = row.get(self.key)
+        return "" if value is None else self.form.format(value)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one benchmark hands over. Rows with the same `case` replace those of an earlier run on this commit."""
+
+    name: str
+    says: str
+    columns: tuple[Column, ...]
+    rows: tuple[dict[str, Any], ...]
+
+    def markdown(self) -> str:
+        return "\n".join([f"## {self.name}", "", self.says, "", *_table(self.columns, self.rows)])
+
+
+def save(section: Section, where: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Add a section to this machine's and commit's result, JSON and Markdown, and return the latter's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"{machine.slug(where)}-{where['commit']}"
+    path = stem.with_name(stem.name + ".json")
+    sections = json.loads(path.read_text())["sections"] if path.exists() else {}
+    again = {row["case"] for row in section.rows}
+    earlier = [row for row in sections.get(section.name, {}).get("rows", []) if row["case"] not in again]
+    sections[section.name] = {
+        "says": section.says,
+        "columns": [[column.title, column.key, column.form] for column in section.columns],
+        "rows": [*earlier, *section.rows],
+    }
+    _write(path, json.dumps({"machine": where, "sections": sections}, indent=1) + "\n")
+    page = stem.with_name(stem.name + ".md")
+    _write(page, _page(where, sections))
+    return page
+
+
+def _page(where: dict[str, Any], sections: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in where["packages"].items() if version)
+    lines = [
+        f"# {where['processor']}, {where['cores']} cores, commit {where['commit']}",
+        "",
+        f"{where['memory_gib']} GiB of memory, read at {where['read_gb_per_s']} GB/s and copied at"
+        f" {where['copy_gb_per_s']} GB/s by all cores together (measured; a copy counts reads and writes).",
+        f"{where['system']}, Python {where['python']}, {versions}.",
+    ]
+    for name, each in sections.items():
+        columns = tuple(Column(*column) for column in each["columns"])
+        lines += ["", Section(name, each["says"], columns, tuple(each["rows"])).markdown()]
+    return "\n".join(lines) + "\n"
+
+
+def _table(columns: tuple[Column, ...], rows: tuple[dict[str, Any], ...]) -> list[str]:
+    titles = "| " + " | ".join(column.title for column in columns) + " |"
+    rule = "|" + "---|" * len(columns)
+    return [titles, rule, *("| " + " | ".join(column.cell(row) for column in columns) + " |" for row in rows)]
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)

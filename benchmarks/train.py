@@ -1,0 +1,146 @@
+"""Stacked training against the same recipe one model at a time, in plain PyTorch without a DataLoader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+import miafast as mf
+from benchmarks import loops
+from benchmarks.cases import Disagreement
+from benchmarks.table import Column, Section
+from benchmarks.timing import Spread, interleaved, ratios
+from miafast.shadow import membership, stack_size, train
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    title: str
+    records: Callable[[], mf.Records]
+    recipe: mf.Recipe
+    models: int
+    looped: int  # models that the loop trains; its time is scaled up to all of them
+    at_least: float  # promised: the float32 loop's time over the stack's
+
+
+def digits() -> mf.Records:
+    return mf.load("digits")
+
+
+def purchase_shaped() -> mf.Records:
+    """20,000 records of 600 bits in 100 classes: each record is its class's prototype, 4 bits in 10 flipped."""
+    random = np.random.default_rng(0)
+    labels = random.integers(100, size=20_000)
+    prototypes = random.random((100, 600)) < 0.5
+    x = prototypes[labels] ^ (random.random((20_000, 600)) < 0.4)
+    return mf.Records(x, labels, classes=100, name="Purchase-shaped")
+
+
+SMALL = mf.Recipe(hidden=(64,), batch_size=32, epochs=60)
+WIDE = mf.Recipe(hidden=(128,), batch_size=64, epochs=4)
+CASES = {
+    "digits": Case("64 MLPs 64-64-10, digits, batch 32", digits, SMALL, 64, 4, 8.0),
+    "purchase-64": Case("16 MLPs 600-128-100, batch 64", purchase_shaped, WIDE, 16, 4, 2.5),
+    "purchase-256": Case(
+        "16 MLPs 600-128-100, batch 256", purchase_shaped, replace(WIDE, batch_size=256), 16, 4, 1.5
+    ),
+    "purchase-64-bfloat16": Case(
+        "16 MLPs 600-128-100, batch 64, bfloat16", purchase_shaped, replace(WIDE, dtype="bfloat16"), 16, 4, 3.0
+    ),
+    "purchase-256-bfloat16": Case(
+        "16 MLPs 600-128-100, batch 256, bfloat16", purchase_shaped,
+        replace(WIDE, batch_size=256, dtype="bfloat16"), 16, 4, 3.0,
+    ),
+}  # fmt: skip
+
+COLUMNS = (
+    Column("case", "title"),
+    Column("way", "way"),
+    Column("s for all models", "s", "{:.2f}"),
+    Column("models/s", "models_per_s", "{:.1f}"),
+    Column("miafast is faster ×", "ratio", "{:.1f}"),
+    Column("quartiles", "ratio_quartiles"),
+    Column("accuracy IN", "train_accuracy", "{:.3f}"),
+    Column("accuracy OUT", "test_accuracy", "{:.3f}"),
+    Column("promised", "promised"),
+    Column("kept", "kept"),
+)
+SAYS = (
+    "Adam, the same number of steps on batches of the same size, PyTorch with all cores' threads. The loop is float32, "
+    "one model after the other, on index batches of tensors in memory; it trains 4 of the models, and its time is "
+    "scaled up to all of them. Three rounds in which every way is run in turn. Accuracies are means over the models "
+    "trained: those of the stack must equal the loop's within three standard errors and a point."
+)
+
+
+def run(name: str, *, read_bytes_per_s: float, smoke: bool) -> list[dict[str, Any]]:
+    """Train both ways in turn: a row for the stack, then one for each loop.
+
+    Raises Disagreement when the stack's models are less or more accurate than the loop's.
+    """
+    del read_bytes_per_s  # training is bound by arithmetic and launches
+    torch.set_num_threads(os.cpu_count() or 1)
+    case = CASES[name]
+    if smoke:
+        case = replace(case, recipe=replace(case.recipe, epochs=1), models=4, looped=2, at_least=0.0)
+    records = case.records()
+    in_mask = membership(len(records), case.models, seed=0)
+
+    def stack() -> list[Any]:  # cut as `miafast.audit` cuts it
+        size = stack_size(case.recipe, records)
+        chunks = [range(start, min(start + size, case.models)) for start in range(0, case.models, size)]
+        return [train(case.recipe, records, in_mask, models=models, seed=0) for models in chunks]
+
+    def loop(*, fused: bool = False) -> list[Any]:
+        return [loops.train_one(records, in_mask[k], case.recipe, seed=k, fused=fused) for k in range(case.looped)]
+
+    accuracies = {"miafast, stacked": _stack_accuracies(stack(), records, in_mask)}
+    models = loop()
+    accuracies["plain PyTorch loop"] = np.array(
+        [loops.accuracy(model, records, in_mask[k]) for k, model in enumerate(models)]
+    )
+    if not smoke:
+        _check_alike(case.title, *accuracies.values())
+    ways = {"miafast, stacked": stack, "plain PyTorch loop": loop, "the loop, fused Adam": lambda: loop(fused=True)}
+    taken = interleaved(ways, rounds=3, budget_s=120)
+    rows = []
+    for way, seconds in taken.items():
+        stacked = way == "miafast, stacked"
+        whole = [value * (1 if stacked else case.models / case.looped) for value in seconds]
+        spread = Spread.of(whole)
+        row = {"case": name, "title": case.title, "way": way, "s": spread.median, "rounds": spread.rounds}
+        row["models_per_s"] = case.models / spread.median
+        if way in accuracies:
+            row["train_accuracy"], row["test_accuracy"] = accuracies[way].mean(axis=0).tolist()
+        if not stacked:
+            ratio = ratios(whole, taken["miafast, stacked"])
+            row |= {"ratio": ratio.median, "ratio_quartiles": f"{ratio.low:.1f}–{ratio.high:.1f}"}
+        if way == "plain PyTorch loop" and not smoke:
+            row |= {"promised": f"≥ {case.at_least:g} ×", "kept": "yes" if ratio.median >= case.at_least else "no"}
+        rows.append(row)
+    return rows
+
+
+def section(rows: list[dict[str, Any]]) -> Section:
+    return Section("train", SAYS, COLUMNS, tuple(rows))
+
+
+def _stack_accuracies(stacks: list[Any], records: mf.Records, in_mask: Array) -> Array:
+    """[models, 2]: accuracy on IN and on OUT records."""
+    inputs = records.inputs()
+    right = np.concatenate([stack.logits(inputs).argmax(-1).numpy() == records.y for stack in stacks])
+    return np.array([(row[mask].mean(), row[~mask].mean()) for row, mask in zip(right, in_mask, strict=True)])
+
+
+def _check_alike(title: str, ours: Array, theirs: Array) -> None:
+    difference = np.abs(ours.mean(axis=0) - theirs.mean(axis=0))
+    error = np.sqrt(ours.var(axis=0, ddof=1) / len(ours) + theirs.var(axis=0, ddof=1) / len(theirs))
+    if np.any(difference > 3 * error + 0.01):
+        raise Disagreement(f"{title}: accuracies IN and OUT differ by {difference}, standard errors {error}")

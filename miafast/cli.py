@@ -1,0 +1,276 @@
+"""The command line: `miafast audit | score | report | backends`. Thin: it names options, calls Python, prints."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+import typer
+
+import miafast as mf
+from miafast.audit import report_on
+from miafast.plan import Attack, compared_attacks
+from miafast.queries import Query
+from miafast.report import Report
+from miafast.store import reopen
+from miafast.tables import Array, Signals
+
+app = typer.Typer(
+    help="Measure what a trained model leaks about its training set.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def _option(help: str) -> Any:
+    return typer.Option(help=help)
+
+
+def _recipe_option(help: str) -> Any:
+    return typer.Option(help=f"{help} [default: fits the data]".strip(), rich_help_panel="Recipe")
+
+
+Text: TypeAlias = str | None
+File: TypeAlias = Path | None
+
+Out = Annotated[Path, _option("Folder for report.html, roc.png, report.json and the scores.")]
+ScoresForm = Annotated[str, _option("Form of the scores: csv or parquet.")]
+Headline = Annotated[str, _option("Headline attack: lira-online, lira-offline or loss-threshold.")]
+Variance = Annotated[str, _option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
+Center = Annotated[str, _option("LiRA's centres: mean or median.")]
+Tail = Annotated[str, _option("Offline LiRA's test: one-sided or two-sided.")]
+
+
+@app.command()
+def audit(
+    data: Annotated[str, _option("A built-in name (digits, location30, cifar10 …) or FILE.npz, .csv or .parquet.")],
+    out: Out = Path("report"),
+    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
+    label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
+    shadows: Annotated[int, _option("Shadow models to train.")] = 64,
+    seed: Annotated[int, _option("All randomness follows from it.")] = 0,
+    membership: Annotated[str, _option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
+    queries: Annotated[Text, _option("1, 2, 18, 162, or names: identity,mirror. [default: 2 if trained so]")] = None,
+    attack: Headline = "lira-online",
+    variance: Variance = "auto",
+    center: Center = "mean",
+    tail: Tail = "one-sided",
+    target_logits: Annotated[File, _option("Your model's logits: .npy [records(, queries), classes].")] = None,
+    is_member: Annotated[File, _option("Which records your model was trained on: .npy bool [records].")] = None,
+    model: Annotated[Text, _recipe_option("logistic, mlp or conv.")] = None,
+    hidden: Annotated[Text, _recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
+    activation: Annotated[Text, _recipe_option("relu or tanh.")] = None,
+    optimizer: Annotated[Text, _recipe_option("sgd, adam or adamw.")] = None,
+    learning_rate: Annotated[float | None, _recipe_option("")] = None,
+    momentum: Annotated[float | None, _recipe_option("For sgd.")] = None,
+    weight_decay: Annotated[float | None, _recipe_option("")] = None,
+    epochs: Annotated[int | None, _recipe_option("")] = None,
+    batch_size: Annotated[int | None, _recipe_option("")] = None,
+    schedule: Annotated[Text, _recipe_option("constant, cosine, linear or step.")] = None,
+    dropout: Annotated[float | None, _recipe_option("")] = None,
+    label_smoothing: Annotated[float | None, _recipe_option("")] = None,
+    augment: Annotated[Text, _recipe_option("mirror, shift, mirror,shift or none.")] = None,
+    dtype: Annotated[Text, _recipe_option("float32 or bfloat16.")] = None,
+    device: Annotated[str, _option("cpu or cuda.")] = "cpu",
+    workdir: Annotated[File, _option("Folder of the resumable run. [default: OUT/run]")] = None,
+    scores: ScoresForm = "csv",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Train shadow models on a data set, attack, and write a report.
+
+    Without --target-logits every trained model is the target in turn, attacked with all the others.
+    """
+    from miafast.shadow import recipe_for
+
+    workdir = out / "run" if workdir is None else workdir
+    _check_out(out, scores)
+    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    records = mf.load(data, data_dir=data_dir, label=label)
+    options = {
+        "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
+        "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
+        "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
+        "augment": _names(augment), "dtype": dtype,
+    }  # fmt: skip
+    recipe = replace(recipe_for(records), **{name: given for name, given in options.items() if given is not None})
+    target = None if target_logits is None else _array(target_logits, "--target-logits")
+    members = None if is_member is None else _array(is_member, "--is-member")
+    try:
+        report = mf.audit(
+            records, recipe, attack=headline, shadows=shadows, seed=seed, membership=membership,
+            queries=_queries(queries), target=target, is_member=members, workdir=workdir, device=device,
+            progress=not quiet,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        again = shlex.join(["miafast", *sys.argv[1:]])
+        print(f"\nStopped. Complete models are kept in {workdir}. To resume, repeat:\n  {again}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _finish(report, out, scores)
+
+
+@app.command()
+def score(
+    shadow: Annotated[Path, _option("Signals phi, .npy [models, records(, queries)]; logits with --labels.")],
+    in_mask: Annotated[Path, _option("Which model was trained on what: .npy bool [models, records].")],
+    target: Annotated[File, _option("The target's phi (or logits); without it every model in turn.")] = None,
+    is_member: Annotated[File, _option("The target's members, .npy bool [records]: adds a report.")] = None,
+    labels: Annotated[File, _option("Labels, .npy [records]: the arrays are logits with a last axis classes.")] = None,
+    out: Out = Path("report"),
+    attack: Headline = "lira-online",
+    variance: Variance = "auto",
+    center: Center = "mean",
+    tail: Tail = "one-sided",
+    scores: ScoresForm = "csv",
+) -> None:
+    """Score arrays on disk: no training and no torch. Writes scores.npy, and a report where membership is known."""
+    with_report = target is None or is_member is not None
+    _check_out(out, scores, report=with_report)
+    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    classes = None if labels is None else _array(labels, "--labels")
+    phi, mask = _phi(_array(shadow, "--shadow"), classes), _array(in_mask, "--in-mask")
+    if target is None:
+        if is_member is not None:
+            raise ValueError("--is-member is given without --target; give --target, or drop it.")
+        verdict = headline.score_all(phi, mask)
+        signals = _signals(phi, mask, classes, has_target=False)
+    else:
+        asked = _phi(_array(target, "--target"), classes)
+        verdict = headline.score(asked, phi, mask)
+        if is_member is not None:
+            rows = np.vstack([mask, _array(is_member, "--is-member")])
+            signals = _signals(np.concatenate([phi, asked[None]]), rows, classes, has_target=True)
+    _save_array(out / "scores.npy", np.asarray(verdict))
+    print(f"{out / 'scores.npy'}: {verdict.dtype}{list(verdict.shape)}, higher = more likely a member")
+    if with_report:
+        _finish(report_on(signals, compared_attacks(headline), seconds={}), out, scores)
+
+
+@app.command()
+def report(
+    workdir: Annotated[Path, typer.Argument(help="The workdir of an audit.")],
+    out: Out = Path("report"),
+    attack: Headline = "lira-online",
+    variance: Variance = "auto",
+    center: Center = "mean",
+    tail: Tail = "one-sided",
+    scores: ScoresForm = "csv",
+) -> None:
+    """Attack again and rebuild the report from a finished run; nothing is trained."""
+    _check_out(out, scores)
+    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    with reopen(workdir) as store:
+        seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
+        made = report_on(store.signals(), compared_attacks(headline), seconds=seconds)
+    _finish(made, out, scores)
+
+
+@app.command()
+def backends() -> None:
+    """Show what can run here: op, backend, yes or why not."""
+    print(mf.backends())
+
+
+def main() -> None:
+    """Run the command line; a mistake in the input is one line on standard error and exit status 2."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"miafast: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _attack(name: str, *, variance: str, center: str, tail: str) -> Attack:
+    if name == "loss-threshold":
+        return mf.Threshold()
+    if name not in ("lira-online", "lira-offline"):
+        raise ValueError(f"--attack {name!r} is not known; choose lira-online, lira-offline or loss-threshold.")
+    return mf.LiRA(mode=name.removeprefix("lira-"), variance=variance, center=center, tail=tail)
+
+
+def _queries(given: str | None) -> int | tuple[Query, ...] | None:
+    """A count, or names; the comma inside shift:DOWN,RIGHT is kept."""
+    if given is None:
+        return None
+    return int(given) if given.isdigit() else tuple(re.split(r",(?=[a-z])", given))
+
+
+def _numbers(given: str | None, option: str) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    try:
+        return tuple(int(part) for part in given.split(",") if part)
+    except ValueError:
+        raise ValueError(f"{option} {given!r} is not whole numbers with commas between, such as 256,128.") from None
+
+
+def _names(given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else () if given == "none" else tuple(given.split(","))
+
+
+def _array(path: Path, option: str) -> Array:
+    """An array from a .npy file, memory-mapped; pickles inside are refused."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{option} {str(path)!r} cannot be read as a .npy array ({error}); save it with numpy.save."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{option} {str(path)!r} holds several arrays; give a .npy file with one.")
+    return array
+
+
+def _phi(array: Array, labels: Array | None) -> Array:
+    """phi as it is, or of logits [..., records(, queries), classes]."""
+    if labels is None:
+        return array
+    queries_first = array.shape[-2] != len(labels)
+    logits = np.moveaxis(array, -2, -3) if queries_first else array
+    phi = mf.logit_confidence(logits, labels)
+    return np.moveaxis(phi, -2, -1) if queries_first else phi
+
+
+def _signals(phi: Array, in_mask: Array, labels: Array | None, *, has_target: bool) -> Signals:
+    return Signals(
+        phi=phi if phi.ndim == 3 else phi[:, :, None], in_mask=in_mask, has_target=has_target,
+        labels=np.zeros(phi.shape[1], np.int64) if labels is None else np.asarray(labels),
+    )  # fmt: skip
+
+
+def _save_array(path: Path, array: Array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+    os.replace(partial, path)
+
+
+def _check_out(out: Path, scores: str, *, report: bool = True) -> None:
+    """Refuse before long work what would fail when the report is saved."""
+    if scores not in ("csv", "parquet"):
+        raise ValueError(f"--scores {scores!r} is not known; choose csv or parquet.")
+    needed = (["matplotlib", "jinja2"] if report else []) + (["pyarrow"] if scores == "parquet" else [])
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"{' and '.join(missing)} not installed, needed for the report: pip install 'miafast[report,data]'."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise PermissionError(f"--out {str(out)!r} cannot be written to; choose another folder.")
+
+
+def _finish(report: Report, out: Path, scores: str) -> None:
+    report.save(out, scores=scores)
+    print(report)
+    print(f"\n{report.headline}\nReport: {out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

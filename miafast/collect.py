@@ -1,0 +1,116 @@
+"""Ask every model every record -> Signals. The one loop over models of the whole project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from miafast.ops.logit_confidence import logit_confidence
+from miafast.queries import Query, ask, query_name
+from miafast.store import Facts, Store
+from miafast.tables import Array, Records, Signals
+
+#: Floats of logits that one batch may hold over all models: they stay in cache and are gone with the batch.
+BATCH_LOGITS = 1 << 21
+
+
+class Models(Protocol):
+    """What is asked of trained models: see `miafast.shadow.Models`."""
+
+    count: int
+
+    def logits(self, x: Array) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
+
+
+class Progress(Protocol):
+    def advance(self, amount: int) -> None: ...
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a device that models cannot run on here."""
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"device={device!r} is not available here; use 'cpu', or 'cuda' where torch sees a GPU.")
+
+
+def collect(
+    train: Callable[[Sequence[int]], Models],
+    records: Records,
+    store: Store,
+    *,
+    chunk: int,
+    queries: Sequence[Query],
+    progress: Progress | None = None,
+) -> Signals:
+    """Train chunk after chunk of the store's models, measure each on all records, and append the rows.
+
+    ``train(models)`` gives the trained models of these rows of the store's mask. Chunks are cut at fixed places and
+    redone whole after a kill, so a resumed run repeats the arithmetic of an uninterrupted one bit for bit.
+    """
+    total = len(store.in_mask) - int(store.identity["has_target"])
+    for start in range(0, total, chunk):
+        models = range(start, min(start + chunk, total))
+        if all(model in store.done for model in models):
+            continue
+        began = time.perf_counter()
+        trained = train(models)
+        trained_at = time.perf_counter()
+        phi, correct = measure(trained, records, queries, progress=progress, first=start)
+        queried_at = time.perf_counter()
+        seconds = {
+            "train_seconds": (trained_at - began) / len(models),
+            "query_seconds": (queried_at - trained_at) / len(models),
+        }
+        rows = [accuracies(right, store.in_mask[model]) for model, right in zip(models, correct, strict=True)]
+        store.append(models, phi, [{**row, **seconds} for row in rows])
+    return store.signals()
+
+
+def measure(
+    models: Models, records: Records, queries: Sequence[Query], *, progress: Progress | None = None, first: int = 0
+) -> tuple[Array, Array]:
+    """phi [count, records, queries] float32 of every model, and who is right on the first query [count, records].
+
+    Raises ValueError naming the model when logits have the wrong shape or are not finite.
+    """
+    phi = np.empty((models.count, len(records), len(queries)), np.float32)
+    correct = np.empty((models.count, len(records)), bool)
+    for rows in _batches(len(records), max(1, BATCH_LOGITS // (models.count * records.classes))):
+        inputs, labels = records.inputs(rows), records.y[rows]
+        for column, query in enumerate(queries):
+            logits = models.logits(ask(query, inputs)).numpy()
+            if logits.shape != (models.count, len(labels), records.classes):
+                raise ValueError(
+                    f"a model's logits have shape {logits.shape[1:]}; the records ask for "
+                    f"[batch, classes] = {(len(labels), records.classes)}."
+                )
+            phi[:, rows, column] = logit_confidence(logits, labels)
+            if column == 0:
+                correct[:, rows] = logits.argmax(axis=-1) == labels
+        _check_finite(phi[:, rows], first, rows.start, queries)
+        if progress is not None:
+            progress.advance(models.count * len(labels))
+    return phi, correct
+
+
+def accuracies(right: Array, in_row: Array) -> Facts:
+    """Share of right predictions on a model's IN records (train) and on its OUT records (test)."""
+    return {"train_accuracy": float(right[in_row].mean()), "test_accuracy": float(right[~in_row].mean())}
+
+
+def _batches(records: int, size: int) -> Iterator[slice]:
+    for start in range(0, records, size):
+        yield slice(start, min(start + size, records))
+
+
+def _check_finite(phi: Array, first: int, start: int, queries: Sequence[Query]) -> None:
+    bad = np.argwhere(~np.isfinite(phi))
+    if len(bad):
+        model, record, query = bad[0]
+        raise ValueError(
+            f"model {first + model} gives NaN or infinite logits ({len(bad)} signals; first: record {start + record}, "
+            f"query {query_name(queries[query])}); its training diverged: lower the learning rate."
+        )

@@ -1,0 +1,102 @@
+"""`Models`: trained models that answer together, however they were trained; `wrap` makes one of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Probabilities are floored here before the logarithm, so that phi stays finite.
+SMALLEST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """``count`` trained models. ``how`` says in words how they were trained, for reports."""
+
+    count: int
+    how: str
+    names: tuple[str, ...]  # [models] what error messages call them
+    classes: int | None  # expected, where known
+    forward: Callable[[torch.Tensor], torch.Tensor]  # [batch, ...] -> [models, batch, classes]
+    device: str = "cpu"
+
+    def logits(self, x: Any) -> torch.Tensor:
+        """float32 [models, batch, classes] in evaluation mode, without gradients, for float32 x [batch, ...].
+
+        Raises ValueError, naming the model, for logits of another shape or that are NaN or infinite.
+        """
+        batch = torch.as_tensor(x, dtype=torch.float32, device=self.device)
+        with torch.inference_mode():
+            out = self.forward(batch)
+        finite = torch.isfinite(out.sum(dim=(1, 2)))
+        if not bool(finite.all()):
+            bad = int((~torch.isfinite(out)).flatten(1).any(dim=1).to(torch.int8).argmax())
+            if not bool(torch.isfinite(out[bad]).all()):
+                raise ValueError(
+                    f"{self.names[bad]} answered NaN or infinite logits; did its training diverge? Lower the learning "
+                    "rate or check the model."
+                )
+        return out
+
+
+def wrap(
+    model: Any, *, name: str = "the target model", classes: int | None = None, how: str = "given", device: str = "cpu"
+) -> Models:
+    """One trained model of any common kind as `Models`.
+
+    ``model`` is an `nn.Module`, another callable (a float32 tensor [batch, ...] to logits [batch, classes]; NumPy or
+    tensor) or an object with ``predict_proba`` (called with a NumPy array; logits are the logarithms of what it
+    answers, floored at 1e-12). A module is put into evaluation mode.
+
+    Raises TypeError for anything else; `Models.logits` refuses answers of a wrong shape.
+
+    >>> import numpy as np
+    >>> wrap(lambda x: x * 2.0).logits(np.ones((3, 4), np.float32)).shape
+    torch.Size([1, 3, 4])
+    """
+    answer = _answer(model, name)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return _checked(answer(x), len(x), classes, name, device)[None]
+
+    return Models(1, how, (name,), classes, forward, device)
+
+
+def join(parts: Sequence[Models], *, how: str) -> Models:
+    """Several `Models` as one, in order."""
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([each.forward(x) for each in parts])
+
+    names = tuple(name for each in parts for name in each.names)
+    return Models(len(names), how, names, parts[0].classes, forward, parts[0].device)
+
+
+def _answer(model: Any, name: str) -> Callable[[torch.Tensor], Any]:
+    if isinstance(model, nn.Module):
+        module = model.eval()
+        place = next((each.device for each in module.parameters()), torch.device("cpu"))
+        return lambda x: module(x.to(place))
+    if hasattr(model, "predict_proba"):
+        return lambda x: torch.as_tensor(model.predict_proba(x.cpu().numpy())).clamp_min(SMALLEST_PROBABILITY).log()
+    if callable(model):
+        return lambda x: model(x)
+    raise TypeError(
+        f"{name} is {type(model).__name__}; give an nn.Module, a callable from inputs to logits [batch, classes], or "
+        "an object with predict_proba."
+    )
+
+
+def _checked(logits: Any, batch: int, classes: int | None, name: str, device: str) -> torch.Tensor:
+    try:
+        out = torch.as_tensor(logits)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} answered {type(logits).__name__}; it must answer logits [batch, classes].") from None
+    wanted = f"[batch, classes] = [{batch}, {classes or 'at least 2'}]"
+    if out.ndim != 2 or len(out) != batch or (out.shape[1] != classes if classes else out.shape[1] < 2):
+        raise ValueError(f"{name} answered logits of shape {list(out.shape)}; they must be {wanted}.")
+    return out.detach().to(device, torch.float32)

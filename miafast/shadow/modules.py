@@ -1,0 +1,118 @@
+"""The modules that a recipe names, made afresh for (seed, model index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from math import prod
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from miafast.ops.mlp_steps import dropout_keys
+from miafast.shadow.random import dropout_bases, integer
+from miafast.shadow.recipe import Recipe, factory_arguments
+
+
+class Dropout(nn.Module):  # type: ignore[misc]
+    """Dropout whose mask is a hash of (key, position): the same for a model trained alone or among others."""
+
+    key: torch.Tensor
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.register_buffer("key", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.share == 0.0:
+            return x
+        place = torch.arange(x.numel(), device=x.device).reshape(x.shape)
+        keep = _mix(place * 0x9E3779B1 + self.key) >= int(float(np.float32(self.share)) * 2**32)
+        return x * (keep * (1.0 / (1.0 - self.share))).to(x.dtype)
+
+
+def _mix(values: torch.Tensor) -> torch.Tensor:
+    """`miafast.ops.mlp_steps.mix` on the low 32 bits of int64 values."""
+    values = values & 0xFFFFFFFF
+    values = ((values ^ (values >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    values = ((values ^ (values >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return values ^ (values >> 16)
+
+
+def build(recipe: Recipe, shape: tuple[int, ...], classes: int, *, seed: int, model: int) -> nn.Module:
+    """A freshly initialised module in training mode; its nn.Dropout layers are replaced by `Dropout`."""
+    with torch_seeded(integer(seed, model, "initialisation")):
+        if recipe.model == "conv":
+            made = conv(shape, classes, dropout=recipe.dropout)
+        elif isinstance(recipe.model, str):
+            made = mlp(recipe, shape, classes)
+        else:
+            made = recipe.model(shape, classes) if factory_arguments(recipe.model) else recipe.model()
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"the model factory returned {type(made).__name__}; it must return a torch.nn.Module.")
+    return _with_counted_dropout(made).float().train()
+
+
+def widths(recipe: Recipe, shape: tuple[int, ...], classes: int) -> tuple[int, ...]:
+    """Units per layer of an mlp or logistic regression, inputs and classes included."""
+    return (prod(shape), *(recipe.hidden if recipe.model == "mlp" else ()), classes)
+
+
+def mlp(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
+    layers: list[nn.Module] = [nn.Flatten()]
+    sizes = widths(recipe, shape, classes)
+    for inside, outside in pairwise(sizes[:-1]):
+        layers += [nn.Linear(inside, outside), nn.ReLU() if recipe.activation == "relu" else nn.Tanh()]
+        layers += [Dropout(recipe.dropout)] if recipe.dropout else []
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+def conv(shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> nn.Module:
+    """Four 3 × 3 convolutions with batch normalisation, three poolings, 5.6 M multiply-adds on 3 × 32 × 32."""
+    layers: list[nn.Module] = []
+    channels = (shape[0], 32, 32, 64, 128)
+    for inside, outside in pairwise(channels):
+        layers += [nn.Conv2d(inside, outside, 3, padding=1, bias=False)]
+        layers += [nn.MaxPool2d(2)] if outside < channels[-1] else []
+        layers += [nn.BatchNorm2d(outside), nn.ReLU()]
+    layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
+    layers += [Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(channels[-1], classes)).to(memory_format=torch.channels_last)
+
+
+class DropoutKeys:
+    """The keys of every `Dropout` in a module, for some models at any step."""
+
+    def __init__(self, module: nn.Module, *, seed: int, models: list[int]) -> None:
+        self.base = dropout_bases(seed, models)
+        self._names = [f"{name}.key".lstrip(".") for name, each in module.named_modules() if isinstance(each, Dropout)]
+
+    def at(self, step: int, count: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Buffer name -> int64 [count], for the first ``count`` models."""
+        keys = {name: dropout_keys(self.base[:count], step, layer) for layer, name in enumerate(self._names)}
+        return {name: torch.as_tensor(each.astype(np.int64), device=device) for name, each in keys.items()}
+
+
+def flattened(module: nn.Module) -> torch.Tensor:
+    """All parameters of a module as one vector, in the module's order."""
+    return torch.cat([each.detach().reshape(-1) for each in module.parameters()])
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators for a while and give the caller's back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _with_counted_dropout(module: nn.Module) -> nn.Module:
+    if type(module) is nn.Dropout:
+        return Dropout(module.p)
+    for name, child in module.named_children():
+        setattr(module, name, _with_counted_dropout(child))
+    return cast(nn.Module, module)

@@ -1,0 +1,159 @@
+"""train(): every model of a chunk by one recipe, stacked where that works. The models do not depend on the chunk."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from miafast.shadow.batches import batch_size_for, steps_for
+from miafast.shadow.mlp import train_mlps
+from miafast.shadow.models import Models, join, wrap
+from miafast.shadow.modules import flattened
+from miafast.shadow.random import Array
+from miafast.shadow.recipe import Recipe, TrainFunction, check_train_function
+from miafast.shadow.single import Resident, fresh, train_module, train_with
+from miafast.shadow.stacked import Stack, stacks, train_stack
+from miafast.tables import Records
+
+
+class Progress(Protocol):
+    def advance(self, n: int, /) -> Any: ...
+
+
+class _Silent:
+    def advance(self, n: int, /) -> None:
+        pass
+
+
+def train(
+    recipe: Recipe | TrainFunction, records: Records, in_mask: Array, *, models: Sequence[int], seed: int,
+    device: str = "cpu", progress: Progress | None = None,
+) -> Models:  # fmt: skip
+    """Train the given models, each on its IN records only.
+
+    ``in_mask`` is bool [models, records]; ``models`` are row numbers of it. Initialisation, batch order, dropout and
+    augmentation of a model depend on (seed, model index) alone: the same model comes out whatever is trained with it.
+    ``progress.advance(n)`` is told about finished units of `work`.
+
+    Raises ValueError or TypeError before any training for a bad mask, model index, seed or recipe; after it, naming the
+    model, when weights are not finite.
+    """
+    check(recipe, records)
+    chosen = _chosen(in_mask, len(records), models)
+    if operator.index(seed) < 0:
+        raise ValueError(f"seed={seed} is negative; give an integer of at least 0.")
+    progress = progress or _Silent()
+    in_rows = {model: np.flatnonzero(in_mask[model]) for model in chosen}
+    if not isinstance(recipe, Recipe):
+        made = []
+        for model in chosen:
+            made.append(train_with(recipe, records, in_rows[model], seed=seed, model=model))
+            progress.advance(1)
+        return join(made, how="one at a time, by a train function")
+    data = Resident(records, device)
+    if _stackable(recipe, records, device):
+        return _train_stacked(recipe, records, data, in_rows, seed=seed, progress=progress)
+    made = []
+    for model in chosen:
+        module = fresh(recipe, records, seed=seed, model=model)
+        train_module(recipe, data, in_rows[model], module, seed=seed, model=model, progress=progress)
+        weights = flattened(module)
+        _check_finite(weights[None], [model])
+        made.append(wrap(module, name=f"model {model}", classes=records.classes, device=device))
+    return join(made, how="one at a time")
+
+
+def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) -> int:
+    """How much there is to do: training steps of a Recipe, models of a train function.
+
+    >>> work(Recipe(batch_size=2, epochs=3), np.array([[True, True, True, False]]), [0])
+    4
+    """
+    if not isinstance(recipe, Recipe):
+        return len(models)
+    return sum(steps_for(recipe, int(in_mask[model].sum())) for model in models)
+
+
+def stack_size(recipe: Recipe | TrainFunction, records: Records) -> int:
+    """How many models are best trained at once here: 1 for what does not stack."""
+    check(recipe, records)
+    if not isinstance(recipe, Recipe) or not _stackable(recipe, records, "cpu"):
+        return 1
+    return max(16, 2 * (os.cpu_count() or 1))
+
+
+def check(recipe: Recipe | TrainFunction, records: Records) -> None:
+    """Refuse a recipe that cannot train on these records, or something that is no recipe."""
+    if isinstance(recipe, Recipe):
+        recipe.check(records)
+    else:
+        check_train_function(recipe)
+
+
+def _train_stacked(
+    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
+) -> Models:
+    """One stack for every batch size (they differ only where a model has fewer IN records than a batch)."""
+    native = isinstance(recipe.model, str) and not recipe.augment and data.x.device.type == "cpu"
+    stacks_made: list[Stack] = []
+    place: dict[int, int] = {}
+    by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
+    for _, group in groupby(by_work, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
+        models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
+        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.x.device))
+        rows = [in_rows[model] for model in models]
+        if native:
+            stack.weights = train_mlps(
+                recipe, records, rows, stack.weights, seed=seed, models=models, progress=progress
+            )
+        else:
+            train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
+        _check_finite(stack.weights, models)
+        stacks_made.append(stack)
+        place |= {model: len(place) + number for number, model in enumerate(models)}
+    order = torch.tensor([place[model] for model in in_rows], device=data.x.device)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([stack.answer(x) for stack in stacks_made])[order]
+
+    names = tuple(f"model {model}" for model in in_rows)
+    how = f"stacked ({max(len(each.weights) for each in stacks_made)} at once)"
+    return Models(len(names), how, names, records.classes, forward, str(data.x.device))
+
+
+def _stackable(recipe: Recipe, records: Records, device: str) -> bool:
+    if isinstance(recipe.model, str):
+        return recipe.model != "conv"
+    few = dataclasses.replace(records, x=records.x[:1], y=records.y[:1])
+    return stacks(fresh(recipe, records, seed=0, model=0), Resident(few, device))
+
+
+def _chosen(in_mask: Any, records: int, models: Sequence[int]) -> list[int]:
+    if getattr(in_mask, "dtype", None) != np.bool_:
+        raise TypeError(f"in_mask has dtype {getattr(in_mask, 'dtype', None)}; give bool [models, records].")
+    if in_mask.ndim != 2 or in_mask.shape[1] != records:
+        raise ValueError(f"in_mask has shape {in_mask.shape}; give [models, records] with {records} records.")
+    chosen = [operator.index(model) for model in models]
+    if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= model < len(in_mask) for model in chosen):
+        raise ValueError(f"models={chosen}; give different rows of in_mask, 0 … {len(in_mask) - 1}.")
+    for model in chosen:
+        if not in_mask[model].any():
+            raise ValueError(f"in_mask gives model {model} no IN record to train on; use another mask.")
+    return chosen
+
+
+def _check_finite(weights: torch.Tensor, models: Sequence[int]) -> None:
+    finite = torch.isfinite(weights).all(dim=1)
+    if not bool(finite.all()):
+        model = models[int(finite.to(torch.int8).argmin())]
+        raise ValueError(
+            f"model {model} has weights that are not finite: its training diverged. Lower learning_rate, or "
+            "scale the inputs."
+        )

@@ -1,0 +1,146 @@
+"""The command line: one command audits, scores or reports; a mistake is one line that names the option."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import miafast as mf
+from miafast import cli
+
+pytest.importorskip("matplotlib")
+
+rng = np.random.default_rng(0)
+MASK = rng.random((12, 80)) < 0.5
+PHI = (rng.normal(size=(12, 80)) + 3 * MASK).astype(np.float32)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
+    """The exit status of ``miafast ARGS``, in this process."""
+    monkeypatch.setattr(sys, "argv", ["miafast", *map(str, args)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> dict[str, Path]:
+    logits = np.zeros((*PHI.shape, 2), np.float32)
+    logits[..., 0] = PHI
+    made = {"shadow": PHI, "in_mask": MASK, "labels": np.zeros(80, np.int64), "logits": logits}
+    made |= {"target": PHI[0], "is_member": MASK[0], "others": PHI[1:], "others_mask": MASK[1:]}
+    made["ints"] = MASK.astype(int)
+    for name, array in made.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "broken.npy").write_bytes((tmp_path / "shadow.npy").read_bytes()[:100])
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    return {path.stem: path for path in tmp_path.glob("*.npy")}
+
+
+def test_audit_of_a_file_writes_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    np.savez(tmp_path / "toy.npz", x=rng.normal(size=(200, 6)).astype(np.float32), y=rng.integers(0, 3, 200))
+    options = ("--shadows", 8, "--hidden", "16", "--epochs", 20, "--batch-size", 16, "--learning-rate", 0.01, "--quiet")
+    command = ("audit", "--data", tmp_path / "toy.npz", "--out", tmp_path / "out", *options)
+    assert run(monkeypatch, *command) == 0
+    printed = capsys.readouterr().out
+    for name in ("LiRA online", "LiRA offline", "loss threshold"):
+        assert name in printed
+    assert "report.html" in printed
+    scores = (tmp_path / "out" / "scores.csv").read_bytes()
+    assert json.loads((tmp_path / "out" / "run" / "run.json").read_text())["recipe"]["epochs"] == 20
+
+    assert run(monkeypatch, "report", tmp_path / "out" / "run", "--out", tmp_path / "again") == 0
+    assert (tmp_path / "again" / "scores.csv").read_bytes() == scores
+
+    capsys.readouterr()
+    assert run(monkeypatch, *command, "--seed", 1) == 2
+    assert "seed: 0 there, 1 here" in capsys.readouterr().err
+
+
+def test_score_agrees_with_python(
+    arrays: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ("--shadow", arrays["others"], "--in-mask", arrays["others_mask"], "--target", arrays["target"])
+    assert run(monkeypatch, "score", *shared, "--out", tmp_path / "a") == 0
+    expected = mf.LiRA().score(PHI[0], PHI[1:], MASK[1:])
+    np.testing.assert_array_equal(np.load(tmp_path / "a" / "scores.npy"), expected)
+    assert not (tmp_path / "a" / "report.html").exists()
+
+    assert run(monkeypatch, "score", *shared, "--is-member", arrays["is_member"], "--out", tmp_path / "b") == 0
+    assert (tmp_path / "b" / "report.html").exists()
+
+    every = ("score", "--in-mask", arrays["in_mask"], "--out", tmp_path / "c")
+    assert run(monkeypatch, *every, "--shadow", arrays["shadow"]) == 0
+    from_phi = np.load(tmp_path / "c" / "scores.npy")
+    np.testing.assert_array_equal(from_phi, mf.LiRA().score_all(PHI, MASK))
+    assert run(monkeypatch, *every, "--shadow", arrays["logits"], "--labels", arrays["labels"]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "c" / "scores.npy"), from_phi, rtol=1e-4, atol=1e-4)
+    assert "higher = more likely a member" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shadow", "missing.npy", "--in-mask", "in_mask"], "--shadow"),
+        (["--shadow", "broken", "--in-mask", "in_mask"], "--shadow .*broken.npy"),
+        (["--shadow", "pickled", "--in-mask", "in_mask"], "--shadow .*pickled.npy"),
+        (["--shadow", "shadow", "--in-mask", "ints"], "bool"),
+        (["--shadow", "shadow", "--in-mask", "others_mask"], "in_mask"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--attack", "best"], "--attack 'best'"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--variance", "none"], "variance"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--scores", "xls"], "--scores 'xls'"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--is-member", "is_member"], "--is-member"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arrays: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    options: list[str], message: str,
+) -> None:  # fmt: skip
+    given = [str(arrays.get(option, option)) for option in options]
+    assert run(monkeypatch, "score", *given, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("miafast: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not (tmp_path / "out" / "scores.npy").exists()
+
+
+def test_backends_prints_every_op(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "backends") == 0
+    assert "logit_confidence" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["audit", "score", "report", "backends"])
+def test_every_command_has_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, command, "--help") == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    np.savez(tmp_path / "toy.npz", x=rng.normal(size=(4000, 64)).astype(np.float32), y=rng.integers(0, 3, 4000))
+    command = [sys.executable, "-m", "miafast.cli", "audit", "--data", str(tmp_path / "toy.npz"), "--shadows", "4"]
+    command += ["--hidden", "256", "--epochs", "500", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "run" / "phi.npy").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "To resume, repeat:" in error
+    assert str(tmp_path / "toy.npz") in error

@@ -1,0 +1,58 @@
+"""What every user meets first: the import is quick and light, and every public name explains itself."""
+
+from __future__ import annotations
+
+import importlib.resources
+import inspect
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+import miafast as mf
+
+HEAVY = {"torch", "triton", "cupy", "numba", "ray", "matplotlib", "sklearn", "scipy"}
+
+
+def _python(code: str) -> dict[str, object]:
+    """What a fresh interpreter prints, as JSON."""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(ran.stdout)
+
+
+def test_import_brings_no_heavy_library() -> None:
+    loaded = _python("import json, sys, miafast; print(json.dumps({'modules': list(sys.modules)}))")["modules"]
+    assert not HEAVY & set(loaded)
+
+
+def test_import_takes_under_300_ms() -> None:
+    # Processor time, which other processes on the machine do not stretch; the median of five fresh interpreters.
+    code = "import time; t = time.process_time(); import miafast; print(time.process_time() - t)"
+    assert statistics.median(_python(code) for _ in range(5)) < 0.3
+
+
+def test_scoring_arrays_needs_no_torch() -> None:
+    code = """
+import json, sys
+sys.modules["torch"] = None  # importing torch now raises ImportError
+import miafast as mf, numpy as np
+rng = np.random.default_rng(0)
+mask = rng.random((17, 300)) < 0.5
+phi = mf.logit_confidence(rng.normal(size=(17, 300, 4)) + 3 * mask[..., None] * np.eye(4)[0], np.zeros(300, np.int64))
+roc = mf.roc(mf.LiRA().score(phi[0], phi[1:], mask[1:]), mask[0])
+print(json.dumps({"auc": float(roc.auc)}))
+"""
+    assert _python(code)["auc"] > 0.6
+
+
+@pytest.mark.parametrize("name", mf.__all__)
+def test_public_name_explains_itself(name: str) -> None:
+    documentation = inspect.getdoc(getattr(mf, name))
+    assert documentation, f"{name} has no docstring"
+    assert ">>> " in documentation, f"{name} has no example"
+
+
+def test_types_are_shipped() -> None:
+    assert importlib.resources.files("miafast").joinpath("py.typed").is_file()
