@@ -26,24 +26,24 @@ class UnscoredRecordsWarning(UserWarning):
 class LiRA:
     """Likelihood-ratio attack of Carlini et al. (2022), "Membership inference attacks from first principles".
 
-    * ``mode="online"``: log N(phi; mean_in, var_in) - log N(phi; mean_out, var_out), their equation 4;
-      ``"offline"``: log Φ((phi - mean_out) / sd_out), their one-sided test (equation 5), which needs OUT models only.
-      It is accurate far in the lower tail. ``tail="two-sided"`` (offline) is the released code's: minus the log density
-      under OUT, high for every unusual signal, also for one that is unusually low; so it cannot tell the directions apart.
+    * ``mode="online"``: log N(phi; mean_in, var_in) - log N(phi; mean_out, var_out), their equation 4.
+      ``"offline"``: log Φ((phi - mean_out) / sd_out), their one-sided test (equation 5), which needs OUT models only
+      and is accurate far in the lower tail. ``tail="two-sided"`` (offline) is the released code's: minus the log
+      density under OUT, high for every unusual signal, an unusually low one too: it cannot tell the directions apart.
     * ``center``: ``"mean"`` or ``"median"`` of a side's signals. Variances are about the mean either way, unbiased.
-    * ``variance``: s̃² = (d0·s0² + d·s²) / (d0 + d), with s² the record's own variance on a side and d = models - 1.
+    * ``variance``: s̃² = (d0·s0² + d·s²) / (d0 + d), with s² the record's own variance on a side, d = models - 1.
       ``"per-record"``: d0 = 0. ``"pooled"``: s0² alone, residuals around every record's own mean, IN and OUT apart.
       ``"total"``: one variance of all IN signals (offline: OUT) around their grand mean, for both sides, as in the
-      released code. ``"shrunken"``: d0 and s0² estimated from all records (empirical Bayes: Smyth 2004), and a Student-t
-      prediction with d0 + d degrees of freedom and scale² s̃²(1 + 1/models).
-      ``"auto"`` is ``"shrunken"`` at every number of models: it beat or matched the better of the others online, on 8 to
-      256 models, in simulations and on real data, because it turns into "pooled" where records are alike and into
-      "per-record" where models are many. Offline "pooled" can be a little better.
-    * ``queries``: ``"mean"`` of the queries' scores, or ``"multivariate"``: one Gaussian (Student t) over the queries with
-      covariance D R D, D from the variance rule, R the queries' correlation pooled over records, per side.
+      released code. ``"shrunken"``: d0 and s0² estimated from all records (empirical Bayes: Smyth 2004), and a
+      Student-t prediction with d0 + d degrees of freedom and scale² s̃²(1 + 1/models).
+      ``"auto"`` is ``"shrunken"`` at every number of models: online it beat or matched the better of the others on 8
+      to 256 models, simulated and real, as it turns into "pooled" where records are alike and into "per-record" where
+      models are many. Offline "pooled" can be a little better.
+    * ``queries``: ``"mean"`` of the queries' scores, or ``"multivariate"``: one Gaussian (Student t) over the queries
+      with covariance D R D, D from the variance rule, R the queries' correlation pooled over records, per side.
 
-    A variance is never taken below 1e-12. A record whose side has too few models (per-record: 2; otherwise 1) is NaN, and
-    an `UnscoredRecordsWarning` says how many those are.
+    d0·s0² + d·s² (pooled, total: s0²) is never taken below 1e-12. A record whose side has too few models (per-record:
+    2; otherwise 1) is NaN, and an `UnscoredRecordsWarning` says how many those are.
 
     Raises ValueError for an option that is not known or a combination that has no meaning.
 
@@ -133,8 +133,8 @@ class ReleasedLiRA:
     """LiRA as its authors' released code computes it; made by `LiRA.released_code`.
 
     Median centres, population standard deviations + 1e-30 (``variance="total"``: one over all IN signals, or all OUT
-    signals offline, for every record), every record truncated to the smallest IN and OUT counts in model order, mean over
-    queries. Online the sign is turned so that higher = member. Offline it is minus the log density under OUT: two-sided.
+    signals offline, for every record), every record truncated to the smallest IN and OUT counts in model order, mean
+    over queries. Online the sign is turned so that higher = member; offline it is minus the log density under OUT.
     """
 
     variance: str = "per-record"
@@ -180,8 +180,8 @@ def _explain_nan(scores: Any, **signals: Any) -> None:
             "or use a variance rule that needs fewer (shrunken, pooled)."
         )
     warnings.warn(
-        f"{len(unscored)} of {verdicts.shape[-1]} records (first: {unscored[0]}) have too few IN or OUT models for some "
-        f"target: {int(np.isnan(verdicts).sum())} scores are NaN. Train more models, or drop these records.",
+        f"{len(unscored)} of {verdicts.shape[-1]} records (first: {unscored[0]}) have too few IN or OUT models for "
+        f"some target: {int(np.isnan(verdicts).sum())} scores are NaN. Train more models, or drop these records.",
         UnscoredRecordsWarning,
         stacklevel=3,
     )

@@ -10,7 +10,7 @@ _AXES = {1: "[records] or [records, queries]", 2: "[models, records] or [models,
 
 
 def with_queries(name: str, array: Any, axes: int) -> Any:
-    """The array with a last axis of queries; ``axes`` is how many it has without. Raises ValueError for other shapes."""
+    """The array with a last axis of queries, ``axes`` being how many it has without. ValueError for other shapes."""
     if not hasattr(array, "ndim") or not hasattr(array, "dtype"):
         raise ValueError(f"{name} is a {type(array).__name__}; give a NumPy array or a torch tensor of signals.")
     if array.ndim == axes:

@@ -26,5 +26,5 @@ def negative_loss(phi: Array) -> Array:
     array([-0.6931])
     """
     signals = as_float(phi)
-    loss = np.where(np.isfinite(signals), np.logaddexp(0.0, -signals), np.nan)
+    loss = np.logaddexp(0.0, -np.where(np.isfinite(signals), signals, np.nan))
     return np.asarray(-loss.mean(axis=-1)).astype(result_dtype(phi))
