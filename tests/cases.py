@@ -318,6 +318,8 @@ def negative_loss_cases() -> Iterator[Case]:
     for dtype in (np.float16, np.float32, np.float64):
         yield Case(dtype.__name__, (phi.astype(dtype),))
     yield Case("no_records", (phi[:0],))
+
+
 # mlp_steps
 
 
