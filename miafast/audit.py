@@ -6,7 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ import numpy as np
 
 from miafast.ops.dispatch import recording
 from miafast.plan import Attack, Plan, TrainFunction, make_plan
-from miafast.progress import bars
+from miafast.progress import Bar, bars
 from miafast.queries import Query
 from miafast.report import AttackResult, Report
 from miafast.roc import Roc, roc
 from miafast.shadow import Recipe
 from miafast.store import Store
 from miafast.tables import Array, Records, Signals
+
+_INTERNAL = ("format", "has_target", "chunk", "class_names", "target_phi_crc32")  # of a run, not for readers
 
 
 def audit(
@@ -107,7 +109,7 @@ def report_on(
         signals=signals,
         name=str(signals.identity.get("records", "records")),
         class_names=signals.identity.get("class_names"),
-        settings=signals.identity,
+        settings={name: value for name, value in signals.identity.items() if name not in _INTERNAL},
         seconds={**seconds, "attack": attacked - began, "measure": time.perf_counter() - attacked},
         versions=_versions(),
         backends=dict(sorted(ran.items())),
@@ -124,7 +126,8 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
     if plan.target is not None and plan.shadows not in store.done:
         store.append([plan.shadows], plan.target.phi[None], [plan.target.facts])
     totals = {"train": plan.work(missing), "query": len(missing) * len(records)}
-    with bars(totals) if progress and missing else nullcontext({}) as bar:
+    shown: AbstractContextManager[Mapping[str, Bar]] = bars(totals) if progress and missing else nullcontext({})
+    with shown as bar:
         return collect(
             lambda models: train(
                 plan.recipe, records, plan.in_mask, models=models, seed=plan.seed, device=plan.device,

@@ -95,7 +95,7 @@ def audit(
     _check_out(out, scores)
     headline = _attack(attack, variance=variance, center=center, tail=tail)
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
-    options = {
+    options: dict[str, Any] = {
         "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
         "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
