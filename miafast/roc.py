@@ -22,6 +22,10 @@ class Roc:
 
     A record is called a member when its score is at or above the threshold; equal scores stand or fall together.
     Everything pools all targets, except what is named per_target. Made by `roc`.
+
+    >>> found = roc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
+    >>> found.thresholds, found.tpr, found.auc
+    (array([inf,  3.,  2.,  1.]), array([0. , 0.5, 1. , 1. ]), 0.875)
     """
 
     thresholds: Array = field(repr=False)  # [points] strictly descending after the leading +inf
