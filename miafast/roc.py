@@ -212,7 +212,9 @@ class Roc:
         pull = np.zeros(self.scores.shape[1])
         ascending = self.thresholds[:0:-1]
         for scores, is_member in self._rows():
-            point = len(ascending) - np.searchsorted(ascending, scores)
+            order = np.argsort(scores)  # so that the search walks through memory
+            point = np.empty(scores.size, np.intp)
+            point[order] = len(ascending) - np.searchsorted(ascending, scores[order])
             below = 1 - (self.fpr[point] + self.fpr[point - 1]) / 2  # share of non-members that a member outscores
             above = (self.tpr[point] + self.tpr[point - 1]) / 2  # share of members that outscore a non-member
             pull += np.where(is_member, (below - self.auc) / self.members, (above - self.auc) / self.non_members)
@@ -255,7 +257,7 @@ def roc(scores: Any, is_member: Any) -> Roc:
 def _roc(scores: Array, is_member: Array) -> Roc:
     counts = roc_counts(scores, is_member)
     return Roc(
-        thresholds=np.concatenate(([np.inf], counts.thresholds)),
+        thresholds=np.concatenate((np.array([np.inf], counts.thresholds.dtype), counts.thresholds)),
         false_positives=np.concatenate(([0], counts.false_positives)),
         true_positives=np.concatenate(([0], counts.true_positives)),
         members=int(counts.true_positives[-1]),
