@@ -1,8 +1,12 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
+from miafast.attacks.lira import LiRA
+from miafast.attacks.threshold import Threshold
+from miafast.audit import audit
 from miafast.data import load
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.logit_confidence import logit_confidence
+from miafast.ops.signals import signals
 from miafast.report import Report
 from miafast.roc import Roc, roc
 from miafast.shadow import Recipe, membership
@@ -10,5 +14,6 @@ from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
 __all__ = [
-    "Recipe", "Records", "Report", "Roc", "Signals", "backend", "backends", "load", "logit_confidence", "membership", "roc",
+    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends", "load",
+    "logit_confidence", "membership", "roc", "signals",
 ]  # fmt: skip

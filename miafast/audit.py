@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import backends_in_use
+from miafast.ops.dispatch import recording
 from miafast.plan import Attack, Plan, TrainFunction, make_plan
 from miafast.progress import bars
 from miafast.queries import Query
@@ -79,11 +79,11 @@ def audit(
         queries=queries, seed=seed, device=device,
     )  # fmt: skip
     folder = None if workdir is None else Path(workdir)
-    with Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
-               has_target=plan.target is not None) as store:  # fmt: skip
+    with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
+                            has_target=plan.target is not None) as store:  # fmt: skip
         signals = _measure(plan, records, store, progress=progress)
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-    return report_on(signals, plan.attacks, seconds=seconds, warned=plan.warned)
+        return report_on(signals, plan.attacks, seconds=seconds, warned=plan.warned)
 
 
 def report_on(
@@ -91,17 +91,17 @@ def report_on(
 ) -> Report:
     """Attack signals, wherever they come from, and report; the first attack makes the headline."""
     began = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with recording() as ran, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         scored = [(attack, _score(attack, signals)) for attack in attacks]
-    attacked = time.perf_counter()
-    is_member = signals.in_mask[-1] if signals.has_target else signals.in_mask
-    results = tuple(
-        AttackResult(
-            name=attack.name, options=repr(attack), scores=scores, is_member=is_member, roc=_roc(scores, is_member)
+        attacked = time.perf_counter()
+        is_member = signals.in_mask[-1] if signals.has_target else signals.in_mask
+        results = tuple(
+            AttackResult(
+                name=attack.name, options=repr(attack), scores=scores, is_member=is_member, roc=_roc(scores, is_member)
+            )
+            for attack, scores in scored
         )
-        for attack, scores in scored
-    )
     return Report(
         results=results,
         signals=signals,
@@ -110,7 +110,7 @@ def report_on(
         settings=signals.identity,
         seconds={**seconds, "attack": attacked - began, "measure": time.perf_counter() - attacked},
         versions=_versions(),
-        backends=backends_in_use(),
+        backends=dict(sorted(ran.items())),
         warnings=(*warned, *dict.fromkeys(str(each.message) for each in caught)),
     )
 
@@ -148,8 +148,8 @@ def _roc(scores: Array, is_member: Array) -> Roc:
 
 
 def _versions() -> dict[str, str]:
-    found = {"miafast": metadata.version("miafast"), "python": platform.python_version(), "machine": platform.machine()}
-    for name in ("numpy", "scipy", "numba", "torch"):
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("miafast", "numpy", "scipy", "torch"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

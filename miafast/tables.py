@@ -57,7 +57,7 @@ class Records:
             raise ValueError(f"class_names has {len(self.class_names)} names, classes={self.classes}; give one each.")
         if not (math.isfinite(self.scale) and math.isfinite(self.shift) and self.scale != 0):
             raise ValueError(f"scale={self.scale}, shift={self.shift}; both must be finite and scale not 0.")
-        _refuse_what_float32_cannot_hold(x)
+        refuse_what_float32_cannot_hold(x)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y.astype(np.int64))
         if self.class_names is not None:
@@ -87,20 +87,14 @@ class Records:
         return digest.hexdigest()
 
 
-def _refuse_what_float32_cannot_hold(x: Array) -> None:
-    if x.dtype.kind != "f":
-        return
+def refuse_what_float32_cannot_hold(x: Array) -> None:
+    """Raise ValueError for NaN, infinity, or a number beyond float32 in x [records, ...], naming the first."""
     largest = np.finfo(np.float32).max
-    for start in range(0, len(x), 4096):  # in pieces, so that checking costs no second copy of x
-        piece = x[start : start + 4096].reshape(len(x[start : start + 4096]), -1)
-        fine = (np.abs(piece) <= largest).all(axis=1)
-        if not fine.all():
-            which = int(np.argmin(fine))
-            value = piece[which][~(np.abs(piece[which]) <= largest)][0]
-            raise ValueError(
-                f"x holds {value} in record {start + which} (counted from 0); models see finite float32: "
-                "fill in, rescale or drop such records."
-            )
+    if x.dtype.kind != "f" or (-largest <= x.min() and x.max() <= largest):  # NaN fails both
+        return
+    first = np.unravel_index(int(np.argmax(~(np.abs(x) <= largest))), x.shape)
+    where = f"record {first[0]}, feature {', '.join(str(each) for each in first[1:])} (both counted from 0)"
+    raise ValueError(f"x holds {x[first]} in {where}; models see finite float32: fill in, rescale or drop them.")
 
 
 @dataclass(frozen=True, eq=False)

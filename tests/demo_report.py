@@ -68,7 +68,7 @@ def demo_signals(
         in_mask = np.vstack([in_mask, rng.random(records) < 0.5])
     centre, spread = rng.normal(3.0, 1.5, records), rng.uniform(0.6, 1.2, records)
     gap = np.abs(rng.normal(0, 0.5, records))
-    gap[:VULNERABLE] = np.linspace(9, 3, VULNERABLE)
+    gap[:VULNERABLE] = np.linspace(9, 3, VULNERABLE)[:records]
     phi = centre - leak * gap / 2 + leak * gap * in_mask + spread * rng.normal(size=in_mask.shape)
     phi = phi[..., None] + 0.2 * rng.normal(size=(*in_mask.shape, queries))
     train = rng.normal(0.99, 0.004, len(in_mask)).clip(0, 1)
@@ -88,7 +88,7 @@ def demo_scores(signals: Signals) -> dict[str, Array]:
         mask, shadow = signals.in_mask[others], phi[others]
         mean_in = np.where(mask, shadow, 0).sum(0) / mask.sum(0)
         mean_out = np.where(mask, 0, shadow).sum(0) / (~mask).sum(0)
-        variance = np.square(shadow - np.where(mask, mean_in, mean_out)).mean(0)
+        variance = np.square(shadow - np.where(mask, mean_in, mean_out)).mean(0) + 1e-6
         rows["LiRA online"].append((np.square(phi[target] - mean_out) - np.square(phi[target] - mean_in)) / variance)
         rows["LiRA offline"].append((phi[target] - mean_out) / np.sqrt(variance))
         rows["loss threshold"].append(-np.logaddexp(0, -phi[target]))

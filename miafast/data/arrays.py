@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from miafast.data.labels import class_indices
-from miafast.tables import Array, Records
+from miafast.tables import Array, Records, refuse_what_float32_cannot_hold
 
 #: How bytes of an image become a model's input: x / 63.75 - 2 = (x / 255 - 0.5) / 0.25, which lies in [-2, 2].
 IMAGE_SCALE, IMAGE_SHIFT = 1 / 63.75, -2.0
@@ -55,11 +55,11 @@ def from_arrays(
     np.float32(2.0)
     """
     inputs = _numbers(x)
+    if len(inputs) < 2:
+        raise ValueError("x has 1 record; an audit needs members and non-members: give at least 2, better thousands.")
     indices, classes, names = class_indices(y, classes=classes, class_names=class_names)
     if len(inputs) != len(indices):
         raise ValueError(f"x has {len(inputs)} records and y {len(indices)} labels; give one label per record.")
-    if len(inputs) < 2:
-        raise ValueError("x has 1 record; an audit needs members and non-members: give at least 2, better thousands.")
     if standardise and inputs.ndim != 2:
         raise ValueError(f"standardise=True is for tables; x has shape {inputs.shape}: give scale= and shift= instead.")
     stored, default_scale, default_shift = _stored(_channels_first(inputs), standardise=bool(standardise))
@@ -113,8 +113,7 @@ def _channels_first(x: Array) -> Array:
 
 def _stored(x: Array, *, standardise: bool) -> tuple[Array, float, float]:
     """What to keep, and the scale and shift that models apply to it."""
-    if x.dtype.kind == "f":
-        _refuse_not_finite(x)
+    refuse_what_float32_cannot_hold(x)
     if _only_0_and_1(x):
         return x.astype(np.uint8, copy=False), 1.0, 0.0
     if x.ndim == 2:
@@ -131,17 +130,6 @@ def _only_0_and_1(x: Array) -> bool:
     if not ((head == 0) | (head == 1)).all():  # nearly always settles it
         return False
     return bool(x.max() <= 1 and x.min() >= 0 and (x.dtype.kind != "f" or ((x == 0) | (x == 1)).all()))
-
-
-def _refuse_not_finite(x: Array) -> None:
-    largest = float(np.finfo(np.float32).max)
-    if -largest <= x.min() and x.max() <= largest:  # NaN fails both
-        return
-    first = np.unravel_index(int(np.argmax(~(np.abs(x) <= largest))), x.shape)
-    where = f"record {first[0]}, feature {', '.join(str(each) for each in first[1:])} (both counted from 0)"
-    raise ValueError(
-        f"x holds {x[first]} in {where}; models see finite float32: fill in, rescale or drop such records."
-    )
 
 
 def _warn_of_wide(records: Records) -> None:

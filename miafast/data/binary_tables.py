@@ -21,11 +21,14 @@ NEWLINE, COMMA, ZERO = 10, 44, 48
 
 def labelled(path: Path, member: str) -> tuple[Array, Array]:
     """x uint8 [records, features] of 0 and 1, y int64 [records] from 0; `path` is a .tgz, or its member unpacked."""
+    found: tuple[Array, Array] | None = None
     with reading(path, "a table of zeros and ones"):
         for name, content in _files(path):
             if name.split("/")[-1] == member:
-                return decode(content, path, has_label=True)
-    raise broken(path, "a table of zeros and ones", f"the archive has no file {member!r}")
+                found = decode(content, path, has_label=True)
+    if found is None:
+        raise broken(path, "a table of zeros and ones", f"the archive has no file {member!r}")
+    return found
 
 
 def features_and_labels(path: Path) -> tuple[Array, Array]:
@@ -51,8 +54,7 @@ def _files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 with opened(path / name) as stream:
                     yield f"{path.name}/{name}", stream
     elif path.suffix in (".tgz", ".gz", ".tar"):
-        for name, _, content in members(path):
-            yield name, content
+        yield from members(path)
     else:
         with opened(path) as stream:
             yield path.name, stream

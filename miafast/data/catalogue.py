@@ -48,7 +48,7 @@ def _cifar100(layout: Layout, classes: int, class_names: tuple[str, ...], coarse
         forms=forms.cifar_forms("cifar-100-binary.tar.gz", ("train",), ("test",), pieces, layout),
         folders=("cifar-100-binary", "cifar100/cifar-100-binary", "cifar-100-python"),
         class_names=class_names,
-        refused=dict.fromkeys(("train", "cifar-100-python.tar.gz", "cifar-100-python"), "cifar-100-binary.tar.gz"),
+        refused=dict.fromkeys(("train", "cifar-100-python.tar.gz"), "cifar-100-binary.tar.gz"),
         coarse=coarse,
     )
 
@@ -133,9 +133,7 @@ SETS: dict[str, DataSet] = {
         forms=forms.cifar_forms("cifar-10-binary.tar.gz", _BATCHES, ("test_batch",), _BATCHES, Layout(1, 0, "labels")),
         folders=("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar-10-batches-py"),
         class_names=names.CIFAR10,
-        refused=dict.fromkeys(
-            (*_BATCHES, "test_batch", "cifar-10-python.tar.gz", "cifar-10-batches-py"), "cifar-10-binary.tar.gz"
-        ),
+        refused=dict.fromkeys((*_BATCHES, "test_batch", "cifar-10-python.tar.gz"), "cifar-10-binary.tar.gz"),
     ),
     "cifar100": _cifar100(
         Layout(2, 1, "fine_labels"),

@@ -42,7 +42,7 @@ def binary_archive(path: Path, files: Sequence[str], layout: Layout) -> tuple[Ar
     """The same for several .bin files inside a tar archive, in the order of `files`."""
     found: dict[str, tuple[Array, Array]] = {}
     with reading(path, "a tar archive"):
-        for name, _, content in members(path):
+        for name, content in members(path):
             if (file := name.split("/")[-1]) in files:
                 found[file] = _split(content.read(), path, layout)
     if missing := [file for file in files if file not in found]:

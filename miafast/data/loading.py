@@ -33,7 +33,8 @@ def load(
     texas100, mnist, cifar10, cifar100, adult, pima, hepatitis, german_credit and lfw are read from `data_dir`, in the
     forms in which they are published (packed or not). They come ready for training: numbers standardised, categories
     one-hot, pixels in [-2, 2]. The pool is all records, train and test together; `part="train"` or `"test"` takes one
-    of them (mnist, cifar10, cifar100, adult). `label="coarse"` takes cifar100's 20 classes.
+    of them (mnist, cifar10, cifar100, adult). `label="coarse"` takes cifar100's 20 classes. A name wins over a file
+    called like it.
 
     From a file:
 

@@ -92,7 +92,7 @@ def _read(name: str, wanted: DataSet, data_dir: str | Path | None, parts: tuple[
         return form.read(paths, parts)
     for below in _folders(name, wanted, folder):
         for file, instead in wanted.refused.items():
-            if (below / file).exists():
+            if (below / file).is_file():
                 raise ValueError(
                     f"{below / file} is the Python version of {name}, a pickle: reading it would run its code. "
                     f"Put {instead}, the binary version, into {folder} instead ({wanted.source})."

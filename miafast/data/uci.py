@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def german(path: Path) -> Table:
 def hepatitis(path: Path) -> Table:
     """19 numbers, standardised; a missing one ("?") becomes its column's lower median. Class 1 lives."""
     rows = _rows(path, 20)
-    values = np.array([[_number(cell, path, at, missing="?") for cell in row[1:]] for at, row in enumerate(rows)])
+    values = np.column_stack([_numbers([row[column] for row in rows], path, missing="?") for column in range(1, 20)])
     filling = np.nanquantile(values, 0.5, axis=0, method="lower")
     return standardised(np.where(np.isnan(values), filling, values)), _labels(
         [row[0] for row in rows], {"1": 0, "2": 1}, path
@@ -61,15 +62,11 @@ def encoded(rows: Sequence[Sequence[str]], numbers: Sequence[int], columns: int,
     for column in range(columns):
         cells = [row[column] for row in rows]
         if column in numbers:
-            parts.append(standardised(np.array([[_number(cell, path, at)] for at, cell in enumerate(cells)])))
+            parts.append(standardised(_numbers(cells, path)[:, None]))
         else:
-            parts.append(one_hot(np.array(cells)))
+            places = {value: at for at, value in enumerate(sorted(set(cells)))}
+            parts.append(np.eye(len(places), dtype=np.float32)[[places[cell] for cell in cells]])
     return np.concatenate(parts, axis=1)
-
-
-def one_hot(values: Array) -> Array:
-    found, codes = np.unique(values, return_inverse=True)
-    return np.asarray(np.eye(len(found), dtype=np.float32)[codes])
 
 
 def _rows(path: Path, fields: int) -> list[list[str]]:
@@ -84,14 +81,17 @@ def _rows(path: Path, fields: int) -> list[list[str]]:
     return rows
 
 
-def _number(cell: str, path: Path, at: int, missing: str | None = None) -> float:
-    if cell == missing:
-        return float("nan")
+def _numbers(cells: Sequence[str], path: Path, missing: str | None = None) -> Array:
+    """float64 [records], NaN where a cell is `missing`."""
+    return np.array([np.nan if cell == missing else _number(cell, at, path) for at, cell in enumerate(cells)])
+
+
+def _number(cell: str, at: int, path: Path) -> float:
     try:
         value = float(cell)
-    except ValueError as error:
-        raise broken(path, "a table", f"row {at + 1} holds {cell!r} where a number belongs") from error
-    if not np.isfinite(value):
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
         raise broken(path, "a table", f"row {at + 1} holds {cell!r} where a number belongs")
     return value
 

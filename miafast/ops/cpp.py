@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 import miafast._native as _native
+from miafast.ops import lira_tables
 from miafast.ops.dispatch import BFLOAT16, result_dtype
 from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.mlp_steps import MlpState
 from miafast.ops.roc_counts import RocCounts
+from miafast.ops.signals import LogitSignals, empty_signals
 from miafast.ops.tpr_at import allowed_false_positives
+from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,8 +25,79 @@ def logit_confidence(logits: Array, labels: Array) -> Array:
     return phi
 
 
+def signals(logits: Array, labels: Array) -> LogitSignals:
+    result = empty_signals(logits)
+    first_bad = _native.signals(*_stored(logits), _in_machine_order(labels), *result)
+    _check_labels(first_bad, result.phi, logits, labels)
+    return result
+
+
+def lira(
+    target: Array,
+    shadow: Array,
+    in_mask: Array,
+    *,
+    mode: str = "online",
+    center: str = "mean",
+    variance: str = "shrunken",
+    tail: str = "one-sided",
+) -> Array:
+    models, records, queries = shadow.shape
+    dtype = result_dtype(target, shadow)
+    sides = [np.empty((2, queries, records), dtype) for _ in range(2)] + [np.empty((2, records), np.int32)]
+    moments = np.zeros((1, 2, queries, 4))
+    getattr(_native, f"lira_sides_{dtype}")(
+        *_stored(shadow),
+        in_mask,
+        *_stored(target),
+        center,
+        lira_tables.POOLING[variance],
+        *log_variance_shift(models),
+        VARIANCE_FLOOR,
+        *sides,
+        moments,
+    )
+    rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
+    scores = np.empty(records, dtype)
+    getattr(_native, f"lira_scores_{dtype}")(*sides, _verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores)
+    return scores
+
+
+def lira_leave_one_out(
+    shadow: Array,
+    in_mask: Array,
+    *,
+    mode: str = "online",
+    center: str = "mean",
+    variance: str = "shrunken",
+    tail: str = "one-sided",
+) -> Array:
+    models, _, queries = shadow.shape
+    dtype, pooling = result_dtype(shadow), lira_tables.POOLING[variance]
+    stored = (*_stored(shadow), in_mask)
+    same_counts = _native.has_fixed_counts(*stored)
+    moments = np.zeros((models, 2, queries, 4))
+    if pooling != "none":
+        getattr(_native, f"lira_leave_one_out_moments_{dtype}")(
+            *stored, same_counts, pooling, *log_variance_shift(models), VARIANCE_FLOOR, moments
+        )
+    rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
+    scores = np.empty(in_mask.shape, dtype)
+    getattr(_native, f"lira_leave_one_out_{dtype}")(
+        *stored, same_counts, center, _verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores
+    )
+    return scores
+
+
+def _verdict(mode: str, tail: str) -> str:
+    if mode == "online":
+        return "difference"
+    return "lower_tail" if tail == "one-sided" else "minus_density"
+
+
 def _stored(logits: Array) -> tuple[Array, str]:
     """What the kernels read: half types as their bits, and the name of the type."""
+    logits = _in_machine_order(logits)
     if logits.dtype == BFLOAT16:
         return logits.view(np.uint16), "bfloat16"
     return (logits.view(np.uint16) if logits.dtype == np.float16 else logits), logits.dtype.name
@@ -60,3 +135,7 @@ def _flat(scores: Array) -> Array:
         return bits.view(np.float32).ravel()
     wide = np.float64 if scores.dtype == np.float64 else np.float32
     return np.ascontiguousarray(scores, dtype=wide).ravel()
+
+
+def mlp_steps(*args: Any, **kwargs: Any) -> MlpState:
+    return MlpState(*_native.mlp_steps(*args, **kwargs))

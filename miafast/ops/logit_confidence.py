@@ -54,14 +54,6 @@ def record_blocks(logits: Array) -> list[slice]:
     return [slice(begin, begin + step) for begin in range(0, logits.shape[-2], step)]
 
 
-def logsumexp_of(logits: Array) -> Array:
-    """log of the summed exponentials over the last axis, -inf for none."""
-    largest = np.max(logits, axis=-1, initial=-np.inf)
-    offset = np.where(np.isfinite(largest), largest, 0.0)
-    total = np.sum(np.exp(logits - offset[..., None]), axis=-1)
-    return np.where(np.isfinite(largest), offset + np.log(total), largest)
-
-
 @op(check_logits_and_labels)
 def logit_confidence(logits: Array, labels: Array) -> Array:
     """Logit-scaled confidence phi = log p_y - log(1 - p_y) = z_y - logsumexp(z_others), without saturation.
@@ -97,14 +89,22 @@ def logit_confidence(logits: Array, labels: Array) -> Array:
         for block in record_blocks(logits):
             z = as_float(logits[..., block, :])
             is_label = classes == labels[block, None]
-            phi[..., block] = _phi(z, is_label)
+            phi[..., block] = phi_of(z, is_label)
     return phi
 
 
-def _phi(z: Array, is_label: Array) -> Array:
+def phi_of(z: Array, is_label: Array) -> Array:
+    """phi of float64 logits [..., records, classes] for the one class per record that is marked."""
     others = np.where(is_label, -np.inf, z)
-    of_label = np.sum(np.where(is_label, z, 0.0), axis=-1)
     largest = np.max(others, axis=-1)
     offset = np.where(np.isfinite(largest), largest, 0.0)
     total = np.sum(np.exp(others - offset[..., None]), axis=-1)
-    return np.where(np.isfinite(largest), (of_label - largest) - np.log(total), of_label - largest)
+    difference = of_label(z, is_label) - largest
+    phi: Array = np.where(np.isfinite(largest), difference - np.log(total), difference)
+    return phi
+
+
+def of_label(z: Array, is_label: Array) -> Array:
+    """The marked logit of each record."""
+    marked: Array = np.sum(np.where(is_label, z, 0.0), axis=-1)
+    return marked

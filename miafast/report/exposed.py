@@ -24,8 +24,8 @@ DRAWN = 4
 BINS = 24
 BLOCK = 65_536
 TOO_FEW = (
-    "Too few models to name exposed records: in each half of the models a record needs at least one model that was "
-    "trained with it, one that was not, and three in all."
+    "Too few models to name exposed records: each half of the models needs at least two that were trained with a "
+    "record and two that were not."
 )
 NO_MEMBERS = "No member of the target got a score, so none can be called exposed."
 
@@ -92,7 +92,7 @@ def separation(signals: Signals, *, models: range) -> tuple[Array, Array]:
     """d' of every record over these models, and d' with each record's variance averaged with the typical one.
 
     The second is for ranking: with few models the plain d' puts first the records whose spread came out small by luck.
-    NaN where a record has no model on a side, or fewer than three in all. Several queries are averaged.
+    NaN where a record has fewer than two models on a side. Several queries are averaged.
     """
     gap, variance = (np.full(signals.records, np.nan) for _ in range(2))
     rows = slice(models.start, models.stop)
@@ -107,7 +107,8 @@ def separation(signals: Signals, *, models: range) -> tuple[Array, Array]:
             mean_out = np.where(is_in, 0, phi).sum(axis=0) / count_out
             squares = np.square(phi - np.where(is_in, mean_in, mean_out)).sum(axis=0)
             gap[block] = mean_in - mean_out
-            variance[block] = np.where(len(models) > 2, squares / max(len(models) - 2, 1), np.nan)
+            enough = np.minimum(count_in, count_out) >= 2
+            variance[block] = np.where(enough, squares / (len(models) - 2), np.nan)
     measured = np.isfinite(gap) & np.isfinite(variance)
     typical = np.median(variance[measured]) if measured.any() else np.nan
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -75,13 +75,17 @@ def _precision(roc: Roc, prior: float) -> Facts:
     return {"fpr": HEADLINE_FPR, "prior": prior, "measurable": can, "value": value}
 
 
-def _per_target(roc: Roc) -> Facts:
+def _per_target(roc: Roc) -> Facts | None:
+    """Mean and sd over targets; a rate is measurable when every target has the non-members for it."""
+    members, non_members = (int(side.sum(axis=1).min()) for side in (roc.is_member, ~roc.is_member))
+    if min(members, non_members) == 0:
+        return None
     rows = []
     for fpr in FPRS:
-        can = roc.non_members / roc.targets * fpr >= 1
+        can = non_members >= round(1 / fpr)
         mean_and_sd = spread(roc.per_target_tpr_at(fpr)) if can else {"mean": None, "sd": None}
         rows.append({"fpr": fpr, "measurable": can, **mean_and_sd})
-    return {"non_members": roc.non_members // roc.targets, "auc": spread(roc.per_target_auc), "tpr": rows}
+    return {"non_members": non_members, "auc": spread(roc.per_target_auc), "tpr": rows}
 
 
 def spread(values: Array) -> Facts:
@@ -101,8 +105,10 @@ def _curve(roc: Roc, steps: int = 500) -> Facts:
     return {"fpr": fpr[keep], "tpr": np.asarray(roc.tpr)[keep]}
 
 
-def _band(roc: Roc, steps: int = 33) -> Facts:
-    lowest = max(1 / roc.non_members, 1e-5)
-    fpr = [each for each in np.geomspace(lowest * (1 + 1e-9), 0.999, steps).tolist() if roc.measurable(each)]
-    ends = [roc.interval(each, CONFIDENCE) for each in fpr]
-    return {"fpr": fpr, "low": [low for low, _ in ends], "high": [high for _, high in ends]}
+def _band(roc: Roc, steps: int = 25) -> Facts | None:
+    lowest = max(1 / roc.non_members, 1e-5) * (1 + 1e-9)
+    if lowest > 0.5:
+        return None
+    fpr = np.geomspace(lowest, 0.999, steps)
+    low, high = roc.intervals(fpr, CONFIDENCE)
+    return {"fpr": fpr, "low": low, "high": high}

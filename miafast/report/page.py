@@ -14,7 +14,7 @@ CHOSEN_FIRST = ("records", "recipe", "shadows", "membership", "queries", "seed")
 NOT_SHOWN = ("class_names",)  # the table of exposed records shows those that matter
 
 
-def page(facts: Facts) -> str:
+def page(facts: Facts, *, scores_file: str) -> str:
     """One self-contained HTML page: no script, no font, no picture, no request beyond it."""
     import jinja2
     from markupsafe import Markup
@@ -31,6 +31,7 @@ def page(facts: Facts) -> str:
     attacks = facts["attacks"]
     return template.render(
         facts=facts,
+        scores_file=scores_file,
         plus_minus=words.plus_minus,
         css=Markup((home / "report.css").read_text(encoding="utf-8")),
         level=headline_level(attacks[0]),
@@ -66,7 +67,7 @@ def _ordered(settings: Facts) -> list[str]:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Rows (name, text) of settings within settings."""
+    """Rows (name, text) of settings within settings; fingerprints by their beginning."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from _flat(each, f"{name} · {key}" if name else str(key))
@@ -75,7 +76,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif value is None or isinstance(value, bool):
         yield name, {None: "none", True: "yes", False: "no"}[value]
     else:
-        yield name, str(value)
+        yield name, re.sub(r"^([0-9a-f]{16})[0-9a-f]{16,}$", r"\1…", str(value))
 
 
 def _together(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,11 @@ class AttackResult:
     """What one attack said of every record, and how well it told members from non-members.
 
     Raises ValueError when `scores` and `is_member` do not fit together.
+
+    >>> import miafast as mf, numpy as np
+    >>> scores, is_member = np.array([3.0, 1.0, 2.0, 0.0]), np.array([True, True, False, False])
+    >>> AttackResult("loss threshold", "Threshold()", scores, is_member, roc=mf.roc(scores, is_member)).roc.auc
+    0.75
     """
 
     name: str  # "LiRA online", "loss threshold"
@@ -56,16 +61,32 @@ class Report:
     same targets: [models, records] scores when every model was the target in turn, [records] for the user's target.
 
     Raises ValueError when results, signals and names do not fit together.
+
+    >>> import miafast as mf, numpy as np
+    >>> is_member, phi = np.arange(40) < 20, np.linspace(5, -5, 40)
+    >>> signals = mf.Signals(phi[None, :, None], is_member[None], labels=np.zeros(40, int), has_target=True)
+    >>> result = AttackResult("phi", "phi itself", phi, is_member, roc=mf.roc(phi, is_member))
+    >>> print(mf.Report((result,), signals))                                           # doctest: +ELLIPSIS
+                       phi
+    ───────────────────────...
+    AUC                1.000 (...)
+    balanced accuracy  100.0 %
+    TPR at 10 % FPR    100.0 % (...)
+    TPR at 1 % FPR     not measurable
+    TPR at 0.1 % FPR   not measurable
+    TPR at 0.01 % FPR  not measurable
+    <BLANKLINE>
+    With 20 non-members, 1 %, 0.1 % and 0.01 % FPR cannot be measured; that takes 100, 1,000 and 10,000.
     """
 
     results: tuple[AttackResult, ...]
     signals: Signals
     name: str = "records"
     class_names: tuple[str, ...] | None = None
-    settings: Mapping[str, Any] | None = None  # recipe, seed, membership, ...
-    seconds: Mapping[str, float] | None = None  # stage -> seconds
-    versions: Mapping[str, str] | None = None
-    backends: Mapping[str, str] | None = None  # op -> the backend that ran
+    settings: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, membership, ...
+    seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
+    versions: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -101,10 +122,10 @@ class Report:
     @property
     def verdict(self) -> str:
         """What that means for a release, in a few sentences."""
-        return words.verdict(self._measures[0])[1]
+        return words.verdict(self._measures)[1]
 
     def __str__(self) -> str:
-        return words.terminal_table(self._measures)
+        return words.terminal_table(self._measures, warnings=self._warnings)
 
     def save(self, folder: str | Path, *, scores: Literal["csv", "parquet"] = "csv") -> Path:
         """Write report.html, roc.png, report.json and scores.csv (or scores.parquet) into a folder, made if need be.
@@ -126,7 +147,7 @@ class Report:
         folder = Path(folder)
         with all_or_nothing(folder) as temporary:
             facts = self.facts
-            temporary("report.html").write_text(page(facts), encoding="utf-8")
+            temporary("report.html").write_text(page(facts, scores_file=f"scores.{scores}"), encoding="utf-8")
             temporary("report.json").write_text(as_json(facts), encoding="utf-8")
             draw_roc(temporary("roc.png"), facts["attacks"], name=self.name)
             write_scores(temporary(f"scores.{scores}"), self.results, signals=self.signals, kind=scores)
@@ -135,7 +156,7 @@ class Report:
     @cached_property
     def facts(self) -> Facts:
         """Everything that report.json says, as plain numbers, texts, lists and dicts."""
-        level, verdict = words.verdict(self._measures[0])
+        level, verdict = words.verdict(self._measures)
         signals = self.signals
         return {
             "schema": SCHEMA,
@@ -153,17 +174,25 @@ class Report:
             "exposed": exposed(
                 self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
             ),
-            "accuracy": accuracy(signals),
-            "settings": plain(self.settings or {}),
-            "seconds": plain(self.seconds or {}),
-            "versions": plain(self.versions or {}),
-            "backends": plain(self.backends or {}),
-            "warnings": list(self.warnings),
+            "accuracy": self._accuracy,
+            "settings": plain(self.settings),
+            "seconds": plain(self.seconds),
+            "versions": plain(self.versions),
+            "backends": plain(self.backends),
+            "warnings": self._warnings,
         }
 
     @cached_property
     def _measures(self) -> list[Facts]:
         return [measures(each, band=place == 0) for place, each in enumerate(self.results)]
+
+    @cached_property
+    def _accuracy(self) -> list[Facts]:
+        return accuracy(self.signals)
+
+    @property
+    def _warnings(self) -> list[str]:
+        return [*self.warnings, *words.cautions(self._measures, self._accuracy)]
 
 
 def _require(*modules: str, extra: str) -> None:

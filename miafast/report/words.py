@@ -11,18 +11,18 @@ ABREAST = 3
 NOT_MEASURABLE = "not measurable"
 
 STRONG = (
-    "When this attack points at a record, it is right at least {right} % of the time if half of the records it is "
-    "asked about were trained on. Anyone who can query the model and has similar data can confirm that particular "
-    "records were in its training set. If that must stay private, do not release the model as it is: reduce the leak "
-    "first (more data, less training, stronger regularisation, differentially private training), then audit again."
+    "When {name} points at a record, it is right at least {right} % of the time if half of the records it is asked "
+    "about were trained on. Anyone who can query the model and has similar data can confirm that particular records "
+    "were in its training set. If that must stay private, do not release the model as it is: reduce the leak first "
+    "(more data, less training, stronger regularisation, differentially private training), then audit again."
 )
 MEASURABLE = (
-    "The attack does better than guessing, so the model does give away something about who is in its training set, but "
-    "few records can be named with confidence. Look at the most exposed records below and decide whether their owners "
+    "{name} does better than guessing, so the model does give away something about who is in its training set, but few "
+    "records can be named with confidence. Look at the most exposed records below and decide whether their owners "
     "could live with it; less training, stronger regularisation or more data lower the leak."
 )
 NO_LEAK = (
-    "The attack does no better than guessing: at a false-alarm rate of {at}, finding more than {high} of the training "
+    "{name} does no better than guessing: at a false-alarm rate of {at}, finding more than {high} of the training "
     "records is ruled out with {confidence} confidence. This speaks about the attacks run here, not about every "
     "possible one."
 )
@@ -106,22 +106,52 @@ def headline_facts(attack: Facts) -> Facts:
     }
 
 
-def verdict(attack: Facts) -> tuple[str, str]:
+def verdict(attacks: list[Facts]) -> tuple[str, str]:
     """How bad it is and what that means for a release.
 
-    "strong": even by the interval's lower end at least 9 of 10 alarms are right when half of the candidates are
-    members; "measurable": the lower end is above guessing, at that rate or in the AUC; else "none"; "unknown" when no
-    usual false-alarm rate could be measured.
+    "strong": by the interval's lower end at least 9 of 10 alarms are right when half of the candidates are members, for
+    any of the attacks; "measurable": the headline attack's lower end is above guessing, at that rate or in the AUC
+    (the others are not asked: among many, one beats guessing by luck); else "none"; "unknown" when no usual false-alarm
+    rate could be measured.
     """
-    level = headline_level(attack)
-    if level is None or level["low"] is None:
+    levels = [(each, level) for each in attacks if (level := headline_level(each)) and level["low"] is not None]
+    if not levels:
         return "unknown", TOO_SMALL
-    right = level["low"] / (level["low"] + level["fpr"])
+    sure = [(each, level["low"] / (level["low"] + level["fpr"])) for each, level in levels]
+    attack, right = next(((each, right) for each, right in sure if right >= 0.9), sure[0])
     if right >= 0.9:
-        return "strong", STRONG.format(right=int(100 * right))
+        return "strong", STRONG.format(name=attack["name"], right=int(100 * right))
+    attack, level = levels[0]
     if level["low"] > level["fpr"] or (attack["auc"]["low"] or 0) > 0.5:
-        return "measurable", MEASURABLE
-    return "none", NO_LEAK.format(at=rate(level["fpr"]), high=percent(level["high"]), confidence=rate(CONFIDENCE))
+        return "measurable", MEASURABLE.format(name=attack["name"])
+    return "none", NO_LEAK.format(
+        name=attack["name"], at=rate(level["fpr"]), high=percent(level["high"]), confidence=rate(CONFIDENCE)
+    )
+
+
+def cautions(attacks: list[Facts], accuracy: list[Facts]) -> list[str]:
+    """What the numbers themselves say is wrong with the audit."""
+    found = [
+        f"{each['name']} does worse than guessing (AUC {each['auc']['value']:.3f}, {rate(CONFIDENCE)} interval "
+        f"{each['auc']['low']:.3f}–{each['auc']['high']:.3f}): check which way its scores point and which records are "
+        "marked as members."
+        for each in attacks
+        if each["auc"]["high"] is not None and each["auc"]["high"] < 0.5
+    ]
+    if len(accuracy) == 2 and _unlike(*(row["test"] for row in accuracy)):
+        target, shadows = (plus_minus(row["test"], scale=100, decimals=1, unit=" %") for row in accuracy)
+        found.append(
+            f"The target's test accuracy is {target}, the shadow models' {shadows}: they were not trained like it, so "
+            "the attacks are weaker than they could be."
+        )
+    return found
+
+
+def _unlike(target: Facts, shadows: Facts) -> bool:
+    """More than three standard deviations and two points apart."""
+    if target["mean"] is None or shadows["mean"] is None:
+        return False
+    return bool(abs(target["mean"] - shadows["mean"]) > max(3 * (shadows["sd"] or 0), 0.02))
 
 
 def measure_rows(attacks: list[Facts]) -> list[Facts]:
@@ -166,10 +196,10 @@ def measure_rows(attacks: list[Facts]) -> list[Facts]:
     return groups
 
 
-def terminal_table(attacks: list[Facts]) -> str:
-    """The pooled measures with their intervals for a terminal, at most three attacks side by side."""
+def terminal_table(attacks: list[Facts], *, warnings: list[str]) -> str:
+    """The pooled measures with their intervals for a terminal, at most three attacks side by side, and what to mind."""
     parts = [_block(attacks[start : start + ABREAST]) for start in range(0, len(attacks), ABREAST)]
-    notes = [*too_few([{**each, "per_target": None} for each in attacks]), *left_out(attacks)]
+    notes = [*too_few([{**each, "per_target": None} for each in attacks]), *left_out(attacks), *warnings]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
@@ -178,7 +208,7 @@ def too_few(attacks: list[Facts]) -> list[str]:
     counts = {each["non_members"]: each["tpr"] for each in attacks}
     notes = [_cannot(rows, f"With {count:,} non-members") for count, rows in counts.items()]
     of_one = {each["per_target"]["non_members"]: each["per_target"]["tpr"] for each in attacks if each["per_target"]}
-    notes += [_cannot(rows, f"With the {count:,} non-members of one target") for count, rows in of_one.items()]
+    notes += [_cannot(rows, f"With the {count:,} non-members of a single target") for count, rows in of_one.items()]
     return [note for note in notes if note]
 
 

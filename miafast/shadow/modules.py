@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from miafast.shadow.random import dropout_bases, dropout_keys, integer
+from miafast.ops.mlp_steps import dropout_keys
+from miafast.shadow.random import dropout_bases, integer
 from miafast.shadow.recipe import Recipe, factory_arguments
 
 
@@ -30,12 +31,12 @@ class Dropout(nn.Module):  # type: ignore[misc]
         if not self.training or self.share == 0.0:
             return x
         place = torch.arange(x.numel(), device=x.device).reshape(x.shape)
-        keep = _mix(place * 0x9E3779B1 + self.key) >= int(self.share * 2**32)
+        keep = _mix(place * 0x9E3779B1 + self.key) >= int(float(np.float32(self.share)) * 2**32)
         return x * (keep * (1.0 / (1.0 - self.share))).to(x.dtype)
 
 
 def _mix(values: torch.Tensor) -> torch.Tensor:
-    """`miafast.shadow.random.mix` on the low 32 bits of int64 values."""
+    """`miafast.ops.mlp_steps.mix` on the low 32 bits of int64 values."""
     values = values & 0xFFFFFFFF
     values = ((values ^ (values >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     values = ((values ^ (values >> 15)) * 0x846CA68B) & 0xFFFFFFFF
@@ -94,6 +95,11 @@ class DropoutKeys:
         """Buffer name -> int64 [count], for the first ``count`` models."""
         keys = {name: dropout_keys(self.base[:count], step, layer) for layer, name in enumerate(self._names)}
         return {name: torch.as_tensor(each.astype(np.int64), device=device) for name, each in keys.items()}
+
+
+def flattened(module: nn.Module) -> torch.Tensor:
+    """All parameters of a module as one vector, in the module's order."""
+    return torch.cat([each.detach().reshape(-1) for each in module.parameters()])
 
 
 @contextmanager

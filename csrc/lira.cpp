@@ -1,0 +1,112 @@
+#include "lira.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "parallel.h"
+
+#define MIAFAST_KERNEL "lira_kernel.h"
+#include "each_isa.h"
+
+namespace miafast {
+
+namespace {
+
+// Calls body(begin, end, moments) on chunks of records on all processors; adds the moments up in the records'
+// order, so that a result does not depend on which thread was first.
+template <typename Body>
+void summed_over(std::int64_t records, std::int64_t size, Moments* total, const Body& body) {
+    std::mutex lock;
+    std::map<std::int64_t, std::vector<Moments>> chunks;
+    parallel_for(records, 512, [&](std::int64_t begin, std::int64_t end) {
+        std::vector<Moments> moments(size, Moments{});
+        body(begin, end, moments.data());
+        const std::lock_guard<std::mutex> guard(lock);
+        chunks.emplace(begin, std::move(moments));
+    });
+    for (const auto& [begin, moments] : chunks) {
+        for (std::int64_t i = 0; i < size; ++i) {
+            total[i].count += moments[i].count;
+            total[i].first += moments[i].first;
+            total[i].second += moments[i].second;
+            total[i].sampling += moments[i].sampling;
+        }
+    }
+}
+
+}  // namespace
+
+template <typename T>
+void lira_sides(const Shadow& shadow, const Target& target, Center center, Pooling pooling,
+                const LogTables& logs, const Sides<T>& sides, Moments* moments) {
+    const auto kernel = MIAFAST_PICK(sides_of<T>);
+    summed_over(shadow.records, 2 * shadow.queries, moments,
+                [&](std::int64_t begin, std::int64_t end, Moments* sums) {
+                    kernel(shadow, target, center, pooling, logs, begin, end, sides, sums);
+                });
+}
+
+template <typename T>
+void lira_scores(const Sides<T>& sides, std::int64_t records, std::int64_t queries, const Rules<T>& rules,
+                 T* scores) {
+    const auto kernel = MIAFAST_PICK(scores_of<T>);
+    parallel_for(records, 512, [&](std::int64_t begin, std::int64_t end) {
+        kernel(sides, records, queries, rules, begin, end, scores);
+    });
+}
+
+bool has_fixed_counts(const Shadow& shadow) {
+    std::vector<std::int64_t> counts(std::min<std::int64_t>(shadow.records, 4096));
+    for (std::int64_t first = 0; first < shadow.records; first += 4096) {
+        const std::int64_t count = std::min<std::int64_t>(4096, shadow.records - first);
+        const std::int64_t expected = counts[0];
+        std::fill(counts.begin(), counts.end(), 0);
+        for (std::int64_t model = 0; model < shadow.models; ++model) {
+            const char* row =
+                shadow.in_mask + model * shadow.mask_model_stride + first * shadow.mask_record_stride;
+            for (std::int64_t i = 0; i < count; ++i) counts[i] += row[i * shadow.mask_record_stride] != 0;
+        }
+        const std::int64_t wanted = first ? expected : counts[0];
+        if (wanted == 0 || wanted == shadow.models) return false;
+        for (std::int64_t i = 0; i < count; ++i) {
+            if (counts[i] != wanted) return false;
+        }
+    }
+    return shadow.records > 0;
+}
+
+template <typename T>
+void lira_leave_one_out_moments(const Shadow& shadow, bool same_counts, Pooling pooling,
+                                const LogTables& logs, Moments* moments) {
+    const auto kernel = MIAFAST_PICK(left_out_moments_of<T>);
+    summed_over(shadow.records, shadow.models * 2 * shadow.queries, moments,
+                [&](std::int64_t begin, std::int64_t end, Moments* sums) {
+                    kernel(shadow, same_counts, pooling, logs, begin, end, sums);
+                });
+}
+
+template <typename T>
+void lira_leave_one_out(const Shadow& shadow, Center center, bool same_counts,
+                        const std::vector<Rules<T>>& rules, T* scores) {
+    const auto kernel = MIAFAST_PICK(left_out_scores_of<T>);
+    parallel_for(shadow.records, 512, [&](std::int64_t begin, std::int64_t end) {
+        kernel(shadow, center, same_counts, rules.data(), begin, end, scores);
+    });
+}
+
+#define MIAFAST_LIRA(T)                                                                                    \
+    template void lira_sides<T>(const Shadow&, const Target&, Center, Pooling, const LogTables&,           \
+                                const Sides<T>&, Moments*);                                                \
+    template void lira_scores<T>(const Sides<T>&, std::int64_t, std::int64_t, const Rules<T>&, T*);        \
+    template void lira_leave_one_out_moments<T>(const Shadow&, bool, Pooling, const LogTables&, Moments*); \
+    template void lira_leave_one_out<T>(const Shadow&, Center, bool, const std::vector<Rules<T>>&, T*);
+MIAFAST_LIRA(float)
+MIAFAST_LIRA(double)
+
+}  // namespace miafast

@@ -1,0 +1,152 @@
+// Log densities and lower tails of a target's signal, normal or Student's t. Read inside an instruction set's
+// namespace, after vector.h; so no include guard and no includes.
+
+// The numbers of a table at lanes<V> places.
+template <typename V>
+inline V look_up(const Number<V>* table, const std::int32_t* at) {
+#if MIAFAST_VECTOR_BYTES == \
+    64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
+    if constexpr (sizeof(Number<V>) == 4) {
+        const __m512i places = _mm512_maskz_loadu_epi32(0xffff, at);
+        return (V)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, places, table, 4);
+    } else {
+        const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        return (V)_mm512_mask_i32gather_pd(_mm512_setzero_pd(), 0xff, places, table, 8);
+    }
+#elif MIAFAST_VECTOR_BYTES == 32
+    if constexpr (sizeof(Number<V>) == 4) {
+        const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        const __m256 all = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+        return (V)_mm256_mask_i32gather_ps(_mm256_setzero_ps(), table, places, all, 4);
+    } else {
+        const __m128i places = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+        const __m256d all = _mm256_castsi256_pd(_mm256_set1_epi64x(-1));
+        return (V)_mm256_mask_i32gather_pd(_mm256_setzero_pd(), table, places, all, 8);
+    }
+#else
+    Number<V> found[lanes<V>];
+    for (int i = 0; i < lanes<V>; ++i) found[i] = table[at[i]];
+    return load<V>(found);
+#endif
+}
+
+// scale² times `ratio`, and NaN where squares is infinite.
+template <typename V>
+inline V scaled_squares(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V squares) {
+    return max(broadcast<V>(floor), rule.keep * squares + above) + Number<V>{0} * squares;
+}
+
+// NaN for a distance that is not finite.
+template <typename V>
+inline V log_density(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V distance, V squares,
+                     const std::int32_t* counts) {
+    const V scale = scaled_squares(rule, above, floor, squares);
+    const V z = distance * distance * look_up<V>(rule.ratio, counts) / scale;
+    const V front =
+        look_up<V>(rule.constant, counts) - Number<V>{0.5} * log_of_normal(scale) + (distance - distance);
+    if (!rule.student) return front - Number<V>{0.5} * z;
+    const V finite = min(broadcast<V>(std::numeric_limits<Number<V>>::max()), z);
+    return front - look_up<V>(rule.half, counts) * log1p(finite);
+}
+
+template <typename V>
+inline V polynomial(V x, const Number<V>* coefficients, int degree) {
+    V sum = broadcast<V>(coefficients[degree]);
+    while (degree-- > 0) sum = sum * x + coefficients[degree];
+    return sum;
+}
+
+// log erfc(x) for x >= 0 is log t - x² + P(2t - 1) with t = 2 / (2 + x): P interpolates log(erfcx(x) / t) at
+// Chebyshev's points.
+template <typename V>
+inline V log_erfc(V x) {
+    const V t = Number<V>{2} / (x + Number<V>{2});
+    if constexpr (sizeof(Number<V>) == 4) {
+        static const float p[] = {-0.6717940927758053f,   0.672643212485549f,     0.047343940394640925f,
+                                  -0.04689478101507434f,  -0.009880431637772896f, 0.008815156956194652f,
+                                  0.001795201494341351f,  -0.002303143465704001f, -0.00022919226078717725f,
+                                  0.0005880716891842515f, 8.508316947578956e-06f, -9.246457815000515e-05f};
+        return polynomial(t + t - 1.0f, p, 11) + log_of_normal(t) - x * x;
+    } else {
+        static const double p[] = {
+            -0.6717940840566909,    0.6726432239776736,      0.0473433068415589,      -0.04689561023279291,
+            -0.009872689349604537,  0.008824938603811727,    0.0017589332292643847,   -0.002345813116979419,
+            -0.0001462435080590297, 0.0006736832451975279,   -9.375537640702684e-05,  -0.00017432224489274028,
+            7.147972307090338e-05,  3.179778555780406e-05,   -3.0390002317896382e-05, 4.6981464644585116e-08,
+            8.913099009077998e-06,  -2.853457165959603e-06,  -1.6817515036867314e-06, 1.202002749778331e-06,
+            1.4599451484779535e-07, -2.5539581353465734e-07, 3.4148494402567544e-09,  2.359350522359212e-08};
+        return polynomial(t + t - 1.0, p, 23) + log_of_normal(t) - x * x;
+    }
+}
+
+// log(1 - e^x) for x <= -log 2.
+template <typename V>
+inline V log_one_less_exp(V x) {
+    const V gone = exp(x), left = Number<V>{1} - gone;
+    return log_of_normal(left) + ((Number<V>{1} - left) - gone) / left;
+}
+
+// log P[Z <= z], far into the lower tail.
+template <typename V>
+inline V log_normal_cdf(V z) {
+    const V below = log_erfc(abs(z) * static_cast<Number<V>>(0.70710678118654752440)) -
+                    static_cast<Number<V>>(0.69314718055994530942);
+    return select(z > V{}, log_one_less_exp(below), below);
+}
+
+// The continued fraction of the incomplete beta function I_x(a, b) by Lentz's method (DLMF 8.17.22).
+inline double beta_fraction(double a, double b, double x) {
+    double c = 1, d = 1 / (1 - (a + b) * x / (a + 1)), result = d;
+    for (int step = 1; step < 100000; ++step) {
+        const double k = step, even = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k));
+        const double odd = -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1));
+        d = 1 / (1 + even * d);
+        c = 1 + even / c;
+        result *= c * d;
+        d = 1 / (1 + odd * d);
+        c = 1 + odd / c;
+        result *= c * d;
+        if (!(std::abs(c * d - 1) >= 1e-15)) break;
+    }
+    return result;
+}
+
+// log P[T <= z] of Student's t with 2a degrees of freedom; log_beta = log B(a, 1/2).
+inline double log_student_cdf(double z, double a, double log_beta) {
+    if (!std::isfinite(z) || !(a > 0)) return std::nan("");
+    const double log_ratio = 2 * std::log(std::abs(z)) - std::log(2 * a);
+    const double log_x = -(std::max(log_ratio, 0.0) + std::log1p(std::exp(-std::abs(log_ratio))));
+    const double log_y = log_ratio + log_x, front = a * log_x + 0.5 * log_y - log_beta, y = std::exp(log_y);
+    double below;  // log P[T <= -|z|]
+    if (y < 1.5 / (a + 2.5)) {
+        below = std::log1p(-2 * std::exp(front) * beta_fraction(0.5, a, y));
+    } else {
+        below = front - std::log(a) + std::log(beta_fraction(a, 0.5, std::exp(log_x)));
+    }
+    below -= std::log(2.0);
+    return z > 0 ? std::log1p(-std::exp(below)) : below;
+}
+
+template <typename V>
+inline V log_lower_tail(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
+                        V squares, const std::int32_t* counts) {
+    using T = Number<V>;
+    const V scale = scaled_squares(rule, above, floor, squares);
+    const V ratio = look_up<V>(rule.ratio, counts), constant = look_up<V>(rule.constant, counts);
+    T z[lanes<V>], of_ratio[lanes<V>], of_constant[lanes<V>], of_distance[lanes<V>];
+    store<V>(z, ratio / scale);
+    store<V>(of_distance, distance);
+    for (int i = 0; i < lanes<V>; ++i) z[i] = of_distance[i] * std::sqrt(z[i]);
+    if (!rule.student) return log_normal_cdf(load<V>(z)) + (distance - distance) + T{0} * constant;
+    const V half = look_up<V>(rule.half, counts);
+    T of_half[lanes<V>];
+    store<V>(of_ratio, ratio);
+    store<V>(of_constant, constant);
+    store<V>(of_half, half);
+    for (int i = 0; i < lanes<V>; ++i) {
+        const double dof = 2.0 * of_half[i] - 1;
+        const double log_beta = 0.5 * std::log(static_cast<double>(of_ratio[i])) - of_constant[i];
+        z[i] = static_cast<T>(log_student_cdf(z[i] * std::sqrt(dof), dof / 2, log_beta));
+    }
+    return load<V>(z);
+}

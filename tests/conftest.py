@@ -1,0 +1,26 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-data",
+        metavar="FOLDER",
+        default=None,
+        help="folder of real data sets; by default shared/data next to the repository",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real data sets; tests that need one are skipped without it."""
+    given = request.config.getoption("--real-data")
+    folder = Path(given) if given else request.config.rootpath.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}: pytest --real-data FOLDER")
+    return folder
