@@ -46,7 +46,8 @@ class Roc:
     @cached_property
     def auc(self) -> float:
         """The chance that a member outscores a non-member, ties counting half. ½ is guessing."""
-        return float(np.diff(self.fpr) @ (self.tpr[1:] + self.tpr[:-1]) / 2)
+        in_order = np.sum(np.diff(self.false_positives) * (self.true_positives[1:] + self.true_positives[:-1]))
+        return float(in_order / (2 * self.members * self.non_members))
 
     @cached_property
     def balanced_accuracy(self) -> float:
@@ -207,8 +208,8 @@ class Roc:
         if self.targets == 1:
             mid_fpr, mid_tpr = (self.fpr[1:] + self.fpr[:-1]) / 2, (self.tpr[1:] + self.tpr[:-1]) / 2
             members, non_members = np.diff(self.true_positives), np.diff(self.false_positives)
-            spread = members @ (1 - mid_fpr - self.auc) ** 2 / self.members**2
-            return float(spread + non_members @ (mid_tpr - self.auc) ** 2 / self.non_members**2)
+            spread = np.sum(members * (1 - mid_fpr - self.auc) ** 2) / self.members**2
+            return float(spread + np.sum(non_members * (mid_tpr - self.auc) ** 2) / self.non_members**2)
         pull = np.zeros(self.scores.shape[1])
         ascending = self.thresholds[:0:-1]
         for scores, is_member in self._rows():
