@@ -148,8 +148,8 @@ def _roc(scores: Array, is_member: Array) -> Roc:
 
 
 def _versions() -> dict[str, str]:
-    found = {"miafast": metadata.version("miafast"), "python": platform.python_version(), "machine": platform.machine()}
-    for name in ("numpy", "scipy", "numba", "torch"):
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("miafast", "numpy", "scipy", "torch"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -53,6 +53,8 @@ def audit(
     out: Out = Path("report"),
     data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
     label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
+    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
     shadows: Annotated[int, _option("Shadow models to train.")] = 64,
     seed: Annotated[int, _option("All randomness follows from it.")] = 0,
     membership: Annotated[str, _option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
@@ -91,7 +93,7 @@ def audit(
     workdir = out / "run" if workdir is None else workdir
     _check_out(out, scores)
     headline = _attack(attack, variance=variance, center=center, tail=tail)
-    records = mf.load(data, data_dir=data_dir, label=label)
+    records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     options = {
         "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from miafast.attacks import LiRA, Threshold
+from miafast.attacks.lira import LiRA
+from miafast.attacks.threshold import Threshold
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for

@@ -114,6 +114,24 @@ def test_report_json_fits_its_schema(which: str) -> None:
     jsonschema.validate(json.loads(json.dumps(demo_report(**REPORTS[which]).facts)), schema)
 
 
+def test_settings_are_readable_on_the_page(tmp_path: Path) -> None:
+    settings = {
+        "recipe": {"hidden": [64, 32], "augment": None},
+        "mirror": True,
+        "print": "0f" * 32,
+        "class_names": ["x"],
+    }
+    page = demo_report(settings=settings).save(tmp_path).joinpath("report.html").read_text("utf-8")
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)[:4]
+    assert rows == [
+        ("recipe · hidden", "64, 32"),
+        ("recipe · augment", "none"),
+        ("mirror", "yes"),
+        ("print", "0f" * 8 + "…"),
+    ]
+    assert _facts(tmp_path)["settings"] == settings
+
+
 def test_user_text_is_escaped(tmp_path: Path) -> None:
     report = demo_report(**REPORTS["hostile names"])
     named = dataclasses.replace(report.results[0], name=HOSTILE, options=HOSTILE)

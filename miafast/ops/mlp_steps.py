@@ -38,14 +38,14 @@ def dropout_keys(base: Array, step: int, layer: int) -> Array:
 def kept(key: Any, rows: int, units: int, share: float) -> Array:
     """Which activations [rows, units] dropout keeps: a hash of key and position is at least ``share`` of its range."""
     place = np.arange(rows * units, dtype=np.uint32).reshape(rows, units)
-    return np.asarray(
-        mix(place * np.uint32(0x9E3779B1) + np.asarray(key, np.uint32)) >= np.uint32(np.float32(share) * 2.0**32)
-    )
+    hashed = mix(place * np.uint32(0x9E3779B1) + np.asarray(key, np.uint32))
+    return np.asarray(hashed >= np.uint32(np.float32(share) * 2.0**32))
 
 
 def _contract(
-    weights: Any, first: Any, second: Any, x: Any, y: Any, batches: Any, counts: Any, rates: Any, keys: Any, *,
-    widths: Sequence[int], optimizer: str, activation: str, **_options: Any,
+    weights: Array, first: Array, second: Array, x: Array, y: Array, batches: Array, counts: Array, rates: Array,
+    keys: Array, *, widths: Sequence[int], taken: int, activation: str, optimizer: str, momentum: float, nesterov: bool,
+    weight_decay: float, dropout: float, label_smoothing: float, bfloat16: bool, scale: float, shift: float,
 ) -> None:  # fmt: skip
     parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
     if not weights.shape == first.shape == second.shape == (len(weights), parameters):
@@ -127,7 +127,7 @@ def _gradient(
     for matrix, key in zip(matrices[:-1], layer_keys, strict=True):
         sums = inputs[-1] @ matrix.T
         active = np.tanh(sums) if activation == "tanh" else np.maximum(sums, 0.0)
-        masks.append(kept(key, *sums.shape, dropout) / (1.0 - dropout) if dropout else np.ones(sums.shape))
+        masks.append(kept(key, len(sums), sums.shape[1], dropout) / (1.0 - dropout) if dropout else np.ones(sums.shape))
         inputs.append(rounded(_with_ones(active * masks[-1])))
     logits = inputs[-1] @ matrices[-1].T
     power = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -87,4 +87,4 @@ def log_beta_with_half(a: Array) -> Array:
     small = np.where(a < 200, a, 1.0)
     large = np.where(a < 200, 200.0, a)
     series = 0.5 * np.log(np.pi / large) + 1 / (8 * large) - 1 / (192 * large**3)
-    return np.where(a < 200, special.betaln(small, 0.5), series)
+    return np.asarray(np.where(a < 200, special.betaln(small, 0.5), series))

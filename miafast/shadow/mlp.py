@@ -30,7 +30,7 @@ def train_mlps(
     recipe: Recipe, records: Records, in_rows: list[Array], weights: torch.Tensor, *, seed: int, models: list[int],
     progress: Any,
 ) -> torch.Tensor:  # fmt: skip
-    """Trained weights [models, parameters]; models come in the order of falling numbers of steps, with one batch size."""
+    """Trained weights [models, parameters]; models come by falling number of steps, with one batch size."""
     x, scale, shift = flat_inputs(records)
     batches = [Batches(recipe, rows, seed=seed, model=model) for rows, model in zip(in_rows, models, strict=True)]
     steps = np.array([each.steps for each in batches])
@@ -45,8 +45,9 @@ def train_mlps(
         for row, each in zip(rates, batches, strict=False):
             row[: each.steps - taken] = each.rates[taken : taken + now]
         after = mlp_steps(
-            *(each[:count] for each in state), x, records.y, np.stack([each.draw(now) for each in batches[:count]]),
-            np.minimum(steps[:count] - taken, now), rates, keys[:count],
+            state.weights[:count], state.first[:count], state.second[:count], x, records.y,
+            np.stack([each.draw(now) for each in batches[:count]]), np.minimum(steps[:count] - taken, now), rates,
+            keys[:count],
             widths=widths(recipe, records.shape, records.classes), taken=taken, activation=recipe.activation,
             optimizer=recipe.optimizer, momentum=recipe.momentum, nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay, dropout=recipe.dropout, label_smoothing=recipe.label_smoothing,

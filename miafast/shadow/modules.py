@@ -31,7 +31,7 @@ class Dropout(nn.Module):  # type: ignore[misc]
         if not self.training or self.share == 0.0:
             return x
         place = torch.arange(x.numel(), device=x.device).reshape(x.shape)
-        keep = _mix(place * 0x9E3779B1 + self.key) >= int(self.share * 2**32)
+        keep = _mix(place * 0x9E3779B1 + self.key) >= int(float(np.float32(self.share)) * 2**32)
         return x * (keep * (1.0 / (1.0 - self.share))).to(x.dtype)
 
 
