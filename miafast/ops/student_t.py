@@ -47,7 +47,7 @@ def log_student_cdf(z: Array, dof: Array) -> Array:
     result[centre] = np.where(z[centre] > 0, np.log1p(-below), np.log(below))
     result[tail] = _log_lower_tail(z[tail], dof[tail])
     result[~student & ~np.isposinf(dof) | np.isnan(z)] = np.nan
-    return result
+    return np.asarray(result)
 
 
 def _log_lower_tail(z: Array, dof: Array) -> Array:
@@ -76,7 +76,7 @@ def _beta_fraction(a: Array, x: Array) -> Array:
             result *= c * d
         if np.all(np.abs(c * d - 1) < 1e-15):
             break
-    return result
+    return np.asarray(result)
 
 
 def log_beta_with_half(a: Array) -> Array:
