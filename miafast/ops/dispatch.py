@@ -178,7 +178,7 @@ def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def result_dtype(*arrays: np.ndarray[Any, Any]) -> np.dtype[Any]:
     """float64 if any input is float64, else float32: the rule for every op's floating results."""
-    return np.dtype(np.float64 if any(array.dtype == np.float64 for array in arrays) else np.float32)
+    return np.dtype(np.float64 if any(array.dtype.str[1:] == "f8" for array in arrays) else np.float32)
 
 
 def _kind(value: Any) -> str | None:
