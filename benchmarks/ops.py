@@ -178,12 +178,12 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
 }
 
 
-def run(name: str, *, read_bytes_per_s: float, smoke: bool) -> list[dict[str, Any]]:
+def run(name: str, *, read_bytes_per_s: float, smoke: bool, rounds: int) -> list[dict[str, Any]]:
     """Build one case, check it and time it: see `cases.compare`."""
     case = CASES[name][smoke]()
     if smoke:  # nothing is promised of tiny inputs
         case = replace(case, at_least={}, share_at_least=None)
-    return cases.compare(name, case, read_bytes_per_s=read_bytes_per_s, rounds=3 if smoke else 15)
+    return cases.compare(name, case, read_bytes_per_s=read_bytes_per_s, rounds=3 if smoke else rounds)
 
 
 def section(rows: list[dict[str, Any]]) -> Section:

@@ -5,17 +5,7 @@
 #include <vector>
 
 #include "bindings.h"
-
-namespace miafast {
-
-// roc_counts.cpp, tpr_at.cpp
-template <typename Score>
-std::int64_t roc_counts(const Score*, const bool*, std::int64_t, Score*, std::int64_t*, std::int64_t*);
-template <typename Score>
-std::vector<std::int64_t> tpr_at(const Score*, const bool*, std::int64_t, std::int64_t,
-                                 const std::vector<std::int64_t>&);
-
-}  // namespace miafast
+#include "roc_counts.h"
 
 namespace {
 

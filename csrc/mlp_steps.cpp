@@ -11,6 +11,8 @@
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "intrinsics.h"
 #define HAS_X86_TARGETS 1
 #endif
 

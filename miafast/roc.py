@@ -212,7 +212,9 @@ class Roc:
         pull = np.zeros(self.scores.shape[1])
         ascending = self.thresholds[:0:-1]
         for scores, is_member in self._rows():
-            point = len(ascending) - np.searchsorted(ascending, scores)
+            order = np.argsort(scores)  # searching in order stays in cache
+            point = np.empty(len(scores), np.int64)
+            point[order] = len(ascending) - np.searchsorted(ascending, scores[order])
             below = 1 - (self.fpr[point] + self.fpr[point - 1]) / 2  # share of non-members that a member outscores
             above = (self.tpr[point] + self.tpr[point - 1]) / 2  # share of members that outscore a non-member
             pull += np.where(is_member, (below - self.auc) / self.members, (above - self.auc) / self.non_members)

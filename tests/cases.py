@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from miafast.ops.dispatch import BFLOAT16
+
 
 @dataclass(frozen=True)
 class Case:
@@ -32,6 +34,290 @@ def cases(op_name: str, tolerance: Tolerance) -> Callable[[Callable[[], Iterator
         return function
 
     return register
+
+
+# logit_confidence and signals
+def _logits_tolerance(case: Case, expected: np.ndarray) -> np.ndarray:
+    """Some roundings of the difference z_y - max, which |phi| + log(classes) bounds, and of the sum's logarithm."""
+    logits = case.args[0]
+    rounding = np.finfo(np.float64 if logits.dtype == np.float64 else np.float32).eps
+    return 4 * rounding * (1 + np.abs(expected.astype(np.float64)) + np.log(logits.shape[-1]))
+
+
+def _bfloat16(x: np.ndarray) -> np.ndarray:
+    return (x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
+
+
+def _logits_and_labels(
+    *shape: int, dtype: type = np.float32, spread: float = 4.0, labels: type = np.int64
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(sum(shape))
+    logits = (spread * rng.standard_normal(shape)).astype(dtype)
+    return logits, rng.integers(0, shape[-1], shape[-2]).astype(labels)
+
+
+@cases("signals", _logits_tolerance)
+@cases("logit_confidence", _logits_tolerance)
+def logits_cases() -> Iterator[Case]:
+    for classes in (1, 2, 3, 5, 10, 63, 64, 65, 200, 255, 256, 257, 1000):
+        yield Case(f"{classes}-classes", _logits_and_labels(150, classes))
+    for records in (0, 1, 3, 16, 63, 64, 65, 1000):
+        yield Case(f"{records}-records", _logits_and_labels(records, 10))
+    for dtype in (np.float16, np.float64):
+        for classes in (3, 10, 300):
+            yield Case(f"{np.dtype(dtype)}-{classes}", _logits_and_labels(131, classes, dtype=dtype))
+    for classes in (3, 10, 300):
+        logits, labels = _logits_and_labels(131, classes)
+        yield Case(f"bfloat16-{classes}", (_bfloat16(logits), labels))
+    for labels_type in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64, ">i4"):
+        yield Case(f"labels-{np.dtype(labels_type).str}", _logits_and_labels(70, 10, labels=labels_type))
+    yield Case("threads", _logits_and_labels(3, 9000, 10))
+    yield from _logits_laid_out_oddly()
+    yield from _logits_of_odd_values()
+
+
+def _logits_laid_out_oddly() -> Iterator[Case]:
+    logits, labels = _logits_and_labels(4, 3, 90, 12)
+    yield Case("leading-axes", (logits, labels))
+    yield Case("leading-axes-permuted", (logits.transpose(1, 0, 2, 3), labels))
+    yield Case("no-models", (logits[:0], labels))
+    yield Case("rows-strided", (logits[0, 0, ::3, :7], labels[::3] % 7))
+    yield Case("rows-reversed", (logits[0, 0, ::-1], labels[::-1]))
+    yield Case("classes-strided", (logits[0, :, :, ::2], labels % 6))
+    yield Case("classes-reversed", (logits[0, 0, :, ::-1], labels))
+    yield Case("fortran-order", (np.asfortranarray(logits[0, 0]), labels))
+    yield Case("broadcast-models", (np.broadcast_to(logits[0, 0], (5, 90, 12)), labels))
+    yield Case("broadcast-records", (np.broadcast_to(logits[0, 0, :1], (90, 12)), labels))
+    wide, wide_labels = _logits_and_labels(40, 700)
+    for name, view in (("rows", wide[::2]), ("classes", wide[::2, ::2]), ("fortran", np.asfortranarray(wide)[::2])):
+        yield Case(f"wide-{name}-strided", (view, wide_labels[::2] % view.shape[-1]))
+    for dtype in (np.float16, np.float64):
+        other, other_labels = _logits_and_labels(40, 30, dtype=dtype)
+        yield Case(f"{np.dtype(dtype)}-strided", (other[::2, ::3], other_labels[::2] % 10))
+    unaligned = np.zeros((50, 41), np.uint8)[:, 1:].view(np.float32)
+    unaligned[...] = _logits_and_labels(50, 10)[0]
+    yield Case("unaligned", (unaligned, np.arange(50) % 10))
+
+
+def _logits_of_odd_values() -> Iterator[Case]:
+    for classes in (7, 300):
+        logits, labels = _logits_and_labels(80, classes)
+        yield Case(f"ties-{classes}", (np.round(logits / 4), labels))
+        yield Case(f"all-equal-{classes}", (np.zeros_like(logits), labels))
+        yield Case(f"sure-{classes}", (logits * 30, labels))
+        yield Case(f"huge-mean-small-spread-{classes}", (logits * np.float32(1e-3) + np.float32(1e4), labels))
+        yield Case(f"huge-{classes}", (logits * np.float32(1e30), labels))
+        for holes in (0.02, 0.6):
+            rng = np.random.default_rng(classes)
+            for name, values in (("minus-inf", [-np.inf]), ("inf", [np.inf, -np.inf]), ("nan", [np.nan, np.inf])):
+                odd = np.where(rng.random(logits.shape) < holes, rng.choice(values, logits.shape), logits)
+                yield Case(f"{name}-{holes}-{classes}", (odd.astype(np.float32), labels))
+    every = np.array(np.meshgrid(*[[-np.inf, 0.0, 1.0, np.inf, np.nan]] * 3)).reshape(3, -1).T
+    for label in range(3):
+        yield Case(f"specials-{label}", (every, np.full(len(every), label)))
+    yield Case("specials-one-class", (every[:, :1], np.zeros(len(every), np.int64)))
+    largest = np.finfo(np.float32).max
+    yield Case("largest-numbers", (np.array([[largest / 4, -largest / 4, 0.0]], np.float32), np.array([1])))
+
+
+# Scores and membership
+
+
+def _scores_and_members() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    draw = np.random.default_rng(0)
+    for size in (2, 3, 255, 256, 257, 4099, 65_537):  # sizes around the kernels' small-sort, block and range limits
+        is_member = draw.random(size) < 0.5
+        is_member[:2] = True, False
+        scores = draw.normal(size=size) + is_member
+        yield f"{size}", scores, is_member
+        yield f"{size}-float32", scores.astype(np.float32), is_member
+    few = np.arange(size) % 1000 == 1
+    yield "few-members", scores, few
+    yield "few-non-members", scores, ~few
+    yield "sorted", np.sort(scores), is_member
+    yield "all-tied", np.full(size, 0.25), is_member
+    yield "hundredths", scores.round(2), is_member
+    yield "float16", scores.astype(np.float16), is_member
+    yield "bfloat16", _bfloat16(scores), is_member
+    yield "float16-short", np.array([-0.0, 0.0, np.inf, -np.inf, 6e-8], np.float16), np.arange(5) % 2 == 0
+    yield "narrow", 1 - 1e-12 * np.abs(scores), is_member  # one binade, equal leading digits
+    yield "huge-and-tiny", np.sinh(40 * scores), is_member
+    yield "narrow-with-outliers", np.where(draw.random(size) < 0.1, scores * 1e300, 1 - 1e-12 * scores), is_member
+    infinite = np.select([draw.random(size) < 0.1, draw.random(size) < 0.3], [np.inf, -np.inf], scores)
+    yield "infinities", infinite, is_member
+    yield "infinities-float32", infinite.astype(np.float32), is_member
+    yield "only-infinities", np.where(scores > 0, np.inf, -np.inf), is_member
+    yield "signed-zeros", np.where(scores > 0, 0.0, -0.0), is_member
+    yield "perfect", np.where(is_member, 1.0, -1.0) * np.abs(scores), is_member
+    yield "every-third", scores[::3], is_member[::3]
+    yield "reversed", scores[::-1], is_member[::-1]
+    yield "two-axes-transposed", scores[: 64 * 1000].reshape(64, 1000).T, is_member[: 64 * 1000].reshape(64, 1000).T
+    many = draw.normal(size=1_000_003)
+    yield "many-ranges", many, draw.random(many.size) < 0.5
+    yield "many-ranges-float32", many.astype(np.float32), draw.random(many.size) < 0.01
+
+
+@cases("roc_counts", tolerance=lambda case, expected: 0)
+def _roc_counts() -> Iterator[Case]:
+    yield Case("empty", (np.zeros(0), np.zeros(0, bool)))
+    yield Case("one-member", (np.ones(1), np.ones(1, bool)))
+    yield Case("only-non-members", (np.arange(300.0) % 7, np.zeros(300, bool)))
+    for name, scores, is_member in _scores_and_members():
+        yield Case(name, (scores, is_member))
+
+
+@cases("tpr_at", tolerance=lambda case, expected: 0)
+def _tpr_at() -> Iterator[Case]:
+    fprs = np.array([1e-3, 0.0, 0.1, 1.0, 0.01, 0.5, 1e-4, 0.999])
+    yield Case("no-rates", (np.arange(4.0), np.arange(4) % 2 == 0, np.zeros(0)))
+    for name, scores, is_member in _scores_and_members():
+        yield Case(name, (scores, is_member, fprs))
+
+
+# --- LiRA and the loss threshold --------------------------------------------------------------------------------
+
+LIRA_RULES = [
+    {"mode": mode, "tail": tail, "center": center, "variance": variance}
+    for mode, tail in (("online", "one-sided"), ("offline", "one-sided"), ("offline", "two-sided"))
+    for center in ("mean", "median")
+    for variance in ("per-record", "pooled", "shrunken", "total")
+]
+
+
+def _score_tolerance(case: Case, expected: np.ndarray) -> Any:
+    """Each score is a difference of a few terms of its own size, of which z² costs the most roundings."""
+    doubles = any(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in case.args)
+    return (1e-8 if doubles else 2e-5) * (1 + np.abs(expected))
+
+
+def _lira_inputs(models: int, records: int, queries: int, *, balanced: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Signals [models, records, queries] of a leak, and in_mask; every record has both sides if it can."""
+    rng = np.random.default_rng(models * records + queries)
+    in_mask = rng.random((models, records)) < 0.5
+    in_mask[:2], in_mask[2:4] = True, False
+    if balanced:
+        in_mask = rng.random((models, records)).argsort(axis=0) < models // 2
+    spread = rng.gamma(2.0, 0.5, size=(records, 1))
+    phi = (
+        rng.normal(2.0, 3.0, size=(records, 1))
+        + in_mask[:, :, None]
+        + spread * rng.normal(size=(models, records, queries))
+    )
+    return phi, in_mask
+
+
+def _lira_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, shadow, in_mask) that single out one difficulty each."""
+    phi, in_mask = _lira_inputs(9, 530, 1)
+    single = phi.astype(np.float32)
+    yield "no_records", single[:, :0], in_mask[:, :0]
+    yield "one_record", single[:, :1], in_mask[:, :1]
+    yield "sixteen_records", single[:, :16], in_mask[:, :16]
+    yield "float16", phi.astype(np.float16), in_mask
+    yield "bfloat16", _bfloat16(phi), in_mask
+    yield (
+        "strided",
+        np.ascontiguousarray(single[:, ::-1].transpose(1, 0, 2)).transpose(1, 0, 2)[:, ::2],
+        in_mask[:, ::2],
+    )
+    wide_mask = np.zeros((9, 1060), bool)
+    wide_mask[:, ::2] = in_mask
+    yield "strided_mask", phi, wide_mask[:, ::2]
+    yield "huge_mean_small_spread", np.round(phi * 16) / 16 + 2.0**14, in_mask
+    yield "huge_mean_small_spread_float32", (np.round(phi * 8) / 16 + 2.0**18).astype(np.float32), in_mask
+    yield "ties", np.round(single), in_mask
+    yield "all_equal", np.full_like(single, 1.5), in_mask
+    outlier = phi.copy()
+    outlier[4] += 1e5
+    yield "one_model_far_off", outlier, in_mask
+    lonely = in_mask.copy()
+    lonely[:, 0], lonely[:, 1], lonely[:, 2], lonely[1:, 3] = True, False, False, True
+    lonely[0, 2], lonely[0, 3] = True, False
+    yield "records_all_in_never_in_once", single, lonely
+    broken = single.copy()
+    broken[0, 5], broken[3, 6], broken[8, 7] = np.nan, np.inf, -np.inf
+    yield "nan_and_infinities", broken, in_mask
+    many, many_mask = _lira_inputs(261, 40, 1)
+    yield "more_than_255_models", many.astype(np.float32), many_mask
+    two, two_mask = _lira_inputs(2, 20, 1, balanced=True)
+    yield "two_models", two, two_mask
+    for models, balanced in ((8, True), (33, False)):
+        several, several_mask = _lira_inputs(models, 70, 3, balanced=balanced)
+        yield f"three_queries_{models}_models", several.astype(np.float32), several_mask
+
+
+def _rule_name(rule: dict[str, str]) -> str:
+    return "-".join(rule.values())
+
+
+@cases("lira", tolerance=_score_tolerance)
+def lira_cases() -> Iterator[Case]:
+    for dtype in (np.float32, np.float64):
+        phi, in_mask = _lira_inputs(13, 300, 2)
+        for rule in LIRA_RULES:
+            args = (phi[1].astype(dtype) + 1, phi.astype(dtype), in_mask)
+            yield Case(f"{dtype.__name__}-{_rule_name(rule)}", args, rule)
+    for name, shadow, in_mask in _lira_data():
+        for rule in LIRA_RULES[::5]:
+            yield Case(f"{name}-{_rule_name(rule)}", (shadow[-1], shadow, in_mask), rule)
+    far = np.array([[-1e4], [-300.0], [-40.0], [0.0], [40.0], [1e4]])
+    steady = np.tile(np.array([-1.0, 1.0, -1.0, 1.0])[:, None, None], (1, 6, 1))
+    for rule in LIRA_RULES[8:16]:
+        yield Case(
+            f"far_tails-{_rule_name(rule)}", (far, steady, np.repeat([[True], [True], [False], [False]], 6, 1)), rule
+        )
+
+
+@cases("lira_leave_one_out", tolerance=_score_tolerance)
+def lira_leave_one_out_cases() -> Iterator[Case]:
+    for balanced in (False, True):
+        phi, in_mask = _lira_inputs(12, 90, 2, balanced=balanced)
+        for dtype in (np.float32, np.float64):
+            for rule in LIRA_RULES:
+                name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-{_rule_name(rule)}"
+                yield Case(name, (phi.astype(dtype), in_mask), rule)
+    for name, shadow, in_mask in _lira_data():
+        if len(shadow) < 100:
+            for rule in LIRA_RULES[::5]:
+                yield Case(f"{name}-{_rule_name(rule)}", (shadow, in_mask), rule)
+
+
+@cases("lira_multivariate", tolerance=_score_tolerance)
+def lira_multivariate_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(12, 40, 3)
+    for rule in LIRA_RULES[::5]:
+        yield Case(_rule_name(rule), (phi[0].astype(np.float32), phi.astype(np.float32), in_mask), rule)
+    yield Case("no_records", (phi[0, :0], phi[:, :0], in_mask[:, :0]))
+
+
+@cases("lira_multivariate_leave_one_out", tolerance=_score_tolerance)
+def lira_multivariate_leave_one_out_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(8, 40, 3, balanced=True)
+    yield Case("balanced", (phi.astype(np.float32), in_mask))
+
+
+@cases("lira_released_code", tolerance=_score_tolerance)
+def lira_released_code_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(12, 40, 2)
+    for mode in ("online", "offline"):
+        for variance in ("per-record", "total"):
+            args = (phi[0].astype(np.float32), phi.astype(np.float32), in_mask)
+            yield Case(f"{mode}-{variance}", args, {"mode": mode, "variance": variance})
+    yield Case("no_records", (phi[0, :0], phi[:, :0], in_mask[:, :0]))
+
+
+@cases("lira_released_code_leave_one_out", tolerance=_score_tolerance)
+def lira_released_code_leave_one_out_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(8, 40, 2, balanced=True)
+    yield Case("balanced", (phi.astype(np.float32), in_mask))
+
+
+@cases("negative_loss", tolerance=_score_tolerance)
+def negative_loss_cases() -> Iterator[Case]:
+    phi = np.array([[-1e4, -100.0, -1.0], [0.0, 1.0, 100.0], [np.nan, 0.0, 0.0], [np.inf, -np.inf, 0.0]])
+    for dtype in (np.float16, np.float32, np.float64):
+        yield Case(dtype.__name__, (phi.astype(dtype),))
+    yield Case("no_records", (phi[:0],))
 
 
 # mlp_steps

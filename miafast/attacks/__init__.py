@@ -1,0 +1,1 @@
+"""Signals in, scores out: one attack per file, every score higher = more likely a member."""

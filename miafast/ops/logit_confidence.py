@@ -100,7 +100,8 @@ def phi_of(z: Array, is_label: Array) -> Array:
     offset = np.where(np.isfinite(largest), largest, 0.0)
     total = np.sum(np.exp(others - offset[..., None]), axis=-1)
     difference = of_label(z, is_label) - largest
-    return np.where(np.isfinite(largest), difference - np.log(total), difference)
+    phi: Array = np.where(np.isfinite(largest), difference - np.log(total), difference)
+    return phi
 
 
 def of_label(z: Array, is_label: Array) -> Array:

@@ -81,9 +81,8 @@ def _signals(z: Array, is_label: Array) -> LogitSignals:
     is_top = np.arange(z.shape[-1]) == first
     log_p, log_not_p = _log_probabilities(z, is_top)
     p = np.exp(log_p)
-    entropy = -np.sum(np.where(p > 0, p * log_p, 0.0), axis=-1)
-    wrong = np.sum(np.where((p > 0) & ~is_label, p * log_not_p, 0.0), axis=-1)
-    modified = np.where(other_mass > 0, other_mass * loss, loss) - wrong
+    entropy = np.sum(np.where(p == 0, 0.0, -p * log_p), axis=-1)
+    modified = other_mass * loss + np.sum(np.where((p == 0) | is_label, 0.0, -p * log_not_p), axis=-1)
     broken = np.isnan(z).any(axis=-1)
     undefined = broken | np.isnan(entropy)
     return LogitSignals(

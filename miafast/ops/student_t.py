@@ -65,7 +65,7 @@ def _beta_fraction(a: Array, x: Array) -> Array:
     b = 0.5
     c = np.ones_like(x)
     d = 1 / (1 - (a + b) * x / (a + 1))
-    result = d.copy()
+    result: Array = d.copy()
     for step in range(1, 100_000):
         for term in (
             step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step)),
@@ -87,4 +87,4 @@ def log_beta_with_half(a: Array) -> Array:
     small = np.where(a < 200, a, 1.0)
     large = np.where(a < 200, 200.0, a)
     series = 0.5 * np.log(np.pi / large) + 1 / (8 * large) - 1 / (192 * large**3)
-    return np.where(a < 200, special.betaln(small, 0.5), series)
+    return np.asarray(np.where(a < 200, special.betaln(small, 0.5), series))
