@@ -21,6 +21,8 @@ def main() -> int:
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
+        if name == "ops":
+            command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
         if name == "audit":
@@ -34,7 +36,7 @@ def run(asked: argparse.Namespace) -> int:
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
-    options = {"data_dir": asked.data_dir} if asked.command == "audit" else {}
+    options = {name: value for name, value in vars(asked).items() if name in ("data_dir", "rounds")}
     rows, failed = [], []
     for name in asked.only or bench.CASES:
         try:

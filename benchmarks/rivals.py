@@ -69,7 +69,7 @@ def scipy_phi(logits: Array, labels: Array) -> Array:
 
 
 def numpy_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
-    """Online LiRA, means and each record's own variances, in float64."""
+    """Online LiRA, means and each record's own unbiased variances, in float64."""
     phi = shadow.astype(np.float64)
     score = np.zeros(phi.shape[1])
     for mask, sign in ((in_mask, 1.0), (~in_mask, -1.0)):
@@ -77,7 +77,7 @@ def numpy_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
         count = weight.sum(axis=0)
         mean = np.einsum("mr,mr->r", weight, phi) / count
         spread = phi - mean
-        variance = np.einsum("mr,mr,mr->r", weight, spread, spread) / count
+        variance = np.einsum("mr,mr,mr->r", weight, spread, spread) / (count - 1)
         score += sign * (-0.5 * np.log(variance) - 0.5 * (target - mean) ** 2 / variance)
     return score
 
@@ -87,7 +87,7 @@ def scipy_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
     phi = shadow.astype(np.float64)
     score = np.zeros(phi.shape[1])
     for mask, sign in ((in_mask, 1.0), (~in_mask, -1.0)):
-        mean, deviation = np.mean(phi, axis=0, where=mask), np.std(phi, axis=0, where=mask)
+        mean, deviation = np.mean(phi, axis=0, where=mask), np.std(phi, axis=0, where=mask, ddof=1)
         score += sign * scipy.stats.norm.logpdf(target, mean, deviation)
     return score
 

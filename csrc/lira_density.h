@@ -15,9 +15,13 @@ inline V look_up(const Number<V>* table, const std::int32_t* at) {
     }
 #elif MIAFAST_VECTOR_BYTES == 32
     if constexpr (sizeof(Number<V>) == 4) {
-        return (V)_mm256_i32gather_ps(table, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), 4);
+        const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        const __m256 all = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+        return (V)_mm256_mask_i32gather_ps(_mm256_setzero_ps(), table, places, all, 4);
     } else {
-        return (V)_mm256_i32gather_pd(table, _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)), 8);
+        const __m128i places = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+        const __m256d all = _mm256_castsi256_pd(_mm256_set1_epi64x(-1));
+        return (V)_mm256_mask_i32gather_pd(_mm256_setzero_pd(), table, places, all, 8);
     }
 #else
     Number<V> found[lanes<V>];

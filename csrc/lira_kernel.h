@@ -3,26 +3,42 @@
 #include "lira_density.h"
 #include "tile.h"
 
-// lanes<F64> numbers as doubles, and their bytes of in_mask as a mask for select().
-#if MIAFAST_VECTOR_BYTES
+// lanes<F64> numbers or counts as doubles, and their bytes of in_mask as a mask for select().
+#if MIAFAST_VECTOR_BYTES == 64
 inline F64 load_wide(const double* from) { return load<F64>(from); }
-inline F64 load_wide(const float* from) {
-    typedef float Half __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 2)));
-    Half half;
-    std::memcpy(&half, from, sizeof(half));
-    return __builtin_convertvector(half, F64);
+inline F64 load_wide(const float* from) { return (F64)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(from)); }
+inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
+inline void store_narrow(float* to, F64 x) { _mm256_storeu_ps(to, _mm512_maskz_cvtpd_ps(0xff, (__m512d)x)); }
+inline I64 load_mask(const std::uint8_t* from) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return (I64)_mm512_maskz_cvtepu8_epi64(0xff, bytes) != I64{};
 }
+inline F64 load_count(const std::int32_t* from) {
+    const __m256i counts = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return (F64)_mm512_maskz_cvtepi32_pd(0xff, counts);
+}
+#elif MIAFAST_VECTOR_BYTES == 32
+inline F64 load_wide(const double* from) { return load<F64>(from); }
+inline F64 load_wide(const float* from) { return (F64)_mm256_cvtps_pd(_mm_loadu_ps(from)); }
+inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
+inline void store_narrow(float* to, F64 x) { _mm_storeu_ps(to, _mm256_cvtpd_ps((__m256d)x)); }
+inline I64 load_mask(const std::uint8_t* from) {
+    return (I64)_mm256_cvtepu8_epi64(_mm_loadu_si32(from)) != I64{};
+}
+inline F64 load_count(const std::int32_t* from) {
+    return (F64)_mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+#elif MIAFAST_VECTOR_BYTES == 16
+inline F64 load_wide(const double* from) { return load<F64>(from); }
+inline F64 load_wide(const float* from) { return F64{from[0], from[1]}; }
 inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
 inline void store_narrow(float* to, F64 x) {
-    typedef float Half __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 2)));
-    const Half half = __builtin_convertvector(x, Half);
-    std::memcpy(to, &half, sizeof(half));
+    to[0] = static_cast<float>(x[0]);
+    to[1] = static_cast<float>(x[1]);
 }
-inline I64 load_mask(const std::uint8_t* from) {
-    typedef std::uint8_t Bytes __attribute__((vector_size(MIAFAST_VECTOR_BYTES / 8)));
-    Bytes bytes;
-    std::memcpy(&bytes, from, sizeof(bytes));
-    return __builtin_convertvector(bytes, I64) != I64{};
+inline I64 load_mask(const std::uint8_t* from) { return I64{-(from[0] != 0), -(from[1] != 0)}; }
+inline F64 load_count(const std::int32_t* from) {
+    return F64{static_cast<double>(from[0]), static_cast<double>(from[1])};
 }
 #else
 inline double load_wide(const double* from) { return *from; }
@@ -30,6 +46,7 @@ inline double load_wide(const float* from) { return *from; }
 inline void store_narrow(double* to, double x) { *to = x; }
 inline void store_narrow(float* to, double x) { *to = static_cast<float>(x); }
 inline std::int64_t load_mask(const std::uint8_t* from) { return *from != 0; }
+inline double load_count(const std::int32_t* from) { return *from; }
 #endif
 
 template <typename T>
@@ -218,12 +235,8 @@ class Block {
             keep(lane, x, select(mask, load<F64>(center_now_[out] + lane), center),
                  select(mask, load<F64>(squares_now_[out] + lane), squares), out);
         }
-        for (std::int64_t lane = 0; lane < width_; ++lane) {
-            const bool is_in = mask_bytes[lane] != 0;
-            const std::int32_t in_less = is_in || same_counts_, out_less = !is_in || same_counts_;
-            measured.counts[in][lane] = std::max(counts_[in][lane] - in_less, 0);
-            measured.counts[out][lane] = std::max(counts_[out][lane] - out_less, 0);
-        }
+        count_others(mask_bytes, 1, counts_[in], measured.counts[in]);
+        count_others(mask_bytes, 0, counts_[out], measured.counts[out]);
         if (any(doubtful)) repair(model);
     }
 
@@ -260,16 +273,18 @@ class Block {
         for (std::int64_t begin = 0; begin < shadow_.models; begin += 255) {
             std::memset(few_, 0, width_);
             const std::int64_t end = std::min(shadow_.models, begin + 255);
-            for (std::int64_t model = begin; model < end; ++model) {
-                const std::uint8_t* mask = masks_[model];
-                for (std::int64_t lane = 0; lane < width_; ++lane) few_[lane] += mask[lane] != 0;
-            }
+            for (std::int64_t model = begin; model < end; ++model) add_ones(masks_[model], width_, few_);
             for (std::int64_t lane = 0; lane < width_; ++lane) counts_[in][lane] += few_[lane];
         }
         for (std::int64_t lane = 0; lane < width_; ++lane) {
             const auto models = static_cast<std::int32_t>(shadow_.models);
             counts_[out][lane] = lane < count_ ? models - counts_[in][lane] : 0;
         }
+    }
+
+    static void add_ones(const std::uint8_t* __restrict mask, std::int64_t width,
+                         std::uint8_t* __restrict to) {
+        for (std::int64_t lane = 0; lane < width; ++lane) to[lane] += mask[lane] != 0;
     }
 
     // Mean and squares of both sides in one pass, around the first model's signal.
@@ -398,6 +413,16 @@ class Block {
         return shadow_.models - 1;
     }
 
+    // Models of a side without the one left out, which is on it where mask == on; without its counterpart.
+    void count_others(const std::uint8_t* __restrict mask, int on, const std::int32_t* __restrict counts,
+                      std::int32_t* __restrict to) const {
+        const std::int32_t always = same_counts_;
+        const std::int64_t width = width_;
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            to[lane] = std::max(counts[lane] - (always | ((mask[lane] != 0) == on)), 0);
+        }
+    }
+
     F64 own(I64 mask, const Both<double>& of, std::int64_t lane) const {
         return select(mask, load<F64>(of[in] + lane), load<F64>(of[out] + lane));
     }
@@ -463,37 +488,39 @@ inline void add_moments(const Measured<T>& measured, int side, std::int64_t widt
     using V = VectorOf<T>;
     const std::int32_t* counts = measured.counts[side];
     const T *squares = measured.squares[side], *offset = measured.offset[side];
-    double count = 0, first = 0, second = 0, sampling = 0;
-    T term[lanes<V>];
-    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
+    F64 count{}, first{}, second{}, sampling{};
+    T log_squares[lanes<V>];
+    for (std::int64_t begin = 0; begin < width; begin += lanes<V>) {
         if (pooling == Pooling::log_squares) {
-            store<V>(term,
-                     log_of_normal(max(broadcast<V>(static_cast<T>(logs.floor)), load<V>(squares + lane))));
+            const V floor = broadcast<V>(static_cast<T>(logs.floor));
+            store<V>(log_squares, log_of_normal(max(floor, load<V>(squares + begin))));
         }
-        for (int i = 0; i < lanes<V>; ++i) {
-            const std::int32_t n = counts[lane + i];
-            const double around = squares[lane + i];
+        for (int part = 0; part < lanes<V>; part += lanes<F64>) {
+            const std::int64_t lane = begin + part;
+            const F64 n = load_count(counts + lane), around = load_wide(squares + lane), none{};
+            const auto known = n >= broadcast<F64>(pooling == Pooling::log_squares ? 2.0 : 1.0);
             if (pooling == Pooling::squares) {
-                count += n > 0 ? n - 1 : 0;
-                first += n > 0 ? around : 0;
+                count += select(known, n - 1.0, none);
+                first += select(known, around, none);
             } else if (pooling == Pooling::log_squares) {
-                const double e = n > 1 ? term[i] + logs.shift[n] + 0 * around : 0;
-                count += n > 1;
+                const F64 shift = look_up<F64>(logs.shift, counts + lane);
+                const F64 e = select(known, load_wide(log_squares + part) + shift + 0.0 * around, none);
+                count += select(known, broadcast<F64>(1.0), none);
                 first += e;
                 second += e * e;
-                sampling += logs.sampling[n];
+                sampling += look_up<F64>(logs.sampling, counts + lane);
             } else {
-                const double away = offset[lane + i];
+                const F64 away = load_wide(offset + lane);
                 count += n;
-                first += n > 0 ? n * away : 0;
-                second += n > 0 ? n * away * away + around : 0;
+                first += select(known, n * away, none);
+                second += select(known, n * away * away + around, none);
             }
         }
     }
-    sums->count += count;
-    sums->first += first;
-    sums->second += second;
-    sums->sampling += sampling;
+    sums->count += sum_of_lanes(count);
+    sums->first += sum_of_lanes(first);
+    sums->second += sum_of_lanes(second);
+    sums->sampling += sum_of_lanes(sampling);
 }
 
 template <typename V, typename T>

@@ -1,6 +1,8 @@
 // Exact ROC counts. Scores become integer keys that ascend as scores descend. A sample of them splits all
 // keys into ranges small enough for the cache; members and non-members of a range are radix-sorted apart and
 // merged in place.
+#include "roc_counts.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -177,7 +179,6 @@ std::int64_t merge(const KeyOf<Score>* members, std::int64_t member_count, const
 
 }  // namespace
 
-// Fills the three outputs (each of room for `size` entries) and returns the number of distinct scores.
 // Until the merge writes a range, false_positives holds its keys and true_positives the range of every score.
 template <typename Score>
 std::int64_t roc_counts(const Score* scores, const bool* is_member, std::int64_t size, Score* thresholds,

@@ -15,11 +15,8 @@
 #include <vector>
 
 #include "parallel.h"
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define MIAFAST_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")))
-#endif
+#include "roc_counts.h"
+#include "simd.h"
 
 namespace miafast {
 namespace {
@@ -27,14 +24,6 @@ namespace {
 constexpr std::int64_t kBlock = 2048;  // survivors of a block stay in the first-level cache
 constexpr std::int64_t kGrain = 1 << 15;
 constexpr std::int64_t kLanes = 16;
-
-#ifdef MIAFAST_AVX512
-bool has_avx512() {
-    static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return has;
-}
-#endif
 
 // A score that about `rank` non-members exceed, on the safe side; minus infinity where a sample cannot tell.
 template <typename Score>
@@ -71,7 +60,9 @@ std::int64_t filter_portable(const Score* scores, const bool* is_member, std::in
     return kept;
 }
 
-#ifdef MIAFAST_AVX512
+#ifdef MIAFAST_AVX
+#define MIAFAST_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")))
+
 template <bool members, bool strictly>
 MIAFAST_AVX512 std::int64_t filter_avx512(const double* scores, const bool* is_member, std::int64_t size,
                                           double least, double* out) {
@@ -122,8 +113,8 @@ template <bool members, bool strictly, typename Score, typename Keep>
 void for_each_block(const Score* scores, const bool* is_member, std::int64_t begin, std::int64_t end,
                     Score least, const Keep& keep) {
     auto* filter = &filter_portable<members, strictly, Score>;
-#ifdef MIAFAST_AVX512
-    if (has_avx512()) filter = &filter_avx512<members, strictly>;
+#ifdef MIAFAST_AVX
+    if (isa_in_use() == Isa::avx512) filter = &filter_avx512<members, strictly>;
 #endif
     std::array<Score, kBlock + kLanes> survivors;
     for (; begin < end; begin += kBlock) {
@@ -232,7 +223,6 @@ template <typename Score>
 
 }  // namespace
 
-// For each number of allowed false positives (0 … non_members - 1), how many members a threshold can find.
 template <typename Score>
 std::vector<std::int64_t> tpr_at(const Score* scores, const bool* is_member, std::int64_t size,
                                  std::int64_t non_members, const std::vector<std::int64_t>& allowed) {

@@ -1,5 +1,8 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
+from miafast.attacks.lira import LiRA
+from miafast.attacks.threshold import Threshold
+from miafast.audit import audit
 from miafast.data import load
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.logit_confidence import logit_confidence
@@ -11,6 +14,6 @@ from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
 __all__ = [
-    "Recipe", "Records", "Report", "Roc", "Signals", "backend", "backends", "load", "logit_confidence", "membership",
-    "roc", "signals",
+    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends", "load",
+    "logit_confidence", "membership", "roc", "signals",
 ]  # fmt: skip

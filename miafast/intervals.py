@@ -113,7 +113,8 @@ def auc_interval(auc: float, variance: float, *, scores: int, records: int, conf
     z2 = float(ndtri((1 + confidence) / 2)) ** 2
     middle = (auc + z2 / (2 * trials)) / (1 + z2 / trials)
     half = np.sqrt(z2 * (spread / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    low, high = float(middle - half), float(middle + half)  # equal to 0 or 1 only up to rounding at the ends
+    return (low if auc > 0 else 0.0), (high if auc < 1 else 1.0)
 
 
 def _binomial_quantile(probability: float, trials: Array, share: Array) -> Array:

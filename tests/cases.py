@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,254 @@ def _logits_of_odd_values() -> Iterator[Case]:
     yield Case("specials-one-class", (every[:, :1], np.zeros(len(every), np.int64)))
     largest = np.finfo(np.float32).max
     yield Case("largest-numbers", (np.array([[largest / 4, -largest / 4, 0.0]], np.float32), np.array([1])))
+
+
+# Scores and membership
+
+
+def _scores_and_members() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    draw = np.random.default_rng(0)
+    for size in (2, 3, 255, 256, 257, 4099, 65_537):  # sizes around the kernels' small-sort, block and range limits
+        is_member = draw.random(size) < 0.5
+        is_member[:2] = True, False
+        scores = draw.normal(size=size) + is_member
+        yield f"{size}", scores, is_member
+        yield f"{size}-float32", scores.astype(np.float32), is_member
+    few = np.arange(size) % 1000 == 1
+    yield "few-members", scores, few
+    yield "few-non-members", scores, ~few
+    yield "sorted", np.sort(scores), is_member
+    yield "all-tied", np.full(size, 0.25), is_member
+    yield "hundredths", scores.round(2), is_member
+    yield "float16", scores.astype(np.float16), is_member
+    yield "bfloat16", _bfloat16(scores), is_member
+    yield "float16-short", np.array([-0.0, 0.0, np.inf, -np.inf, 6e-8], np.float16), np.arange(5) % 2 == 0
+    yield "narrow", 1 - 1e-12 * np.abs(scores), is_member  # one binade, equal leading digits
+    yield "huge-and-tiny", np.sinh(40 * scores), is_member
+    yield "narrow-with-outliers", np.where(draw.random(size) < 0.1, scores * 1e300, 1 - 1e-12 * scores), is_member
+    infinite = np.select([draw.random(size) < 0.1, draw.random(size) < 0.3], [np.inf, -np.inf], scores)
+    yield "infinities", infinite, is_member
+    yield "infinities-float32", infinite.astype(np.float32), is_member
+    yield "only-infinities", np.where(scores > 0, np.inf, -np.inf), is_member
+    yield "signed-zeros", np.where(scores > 0, 0.0, -0.0), is_member
+    yield "perfect", np.where(is_member, 1.0, -1.0) * np.abs(scores), is_member
+    yield "every-third", scores[::3], is_member[::3]
+    yield "reversed", scores[::-1], is_member[::-1]
+    yield "two-axes-transposed", scores[: 64 * 1000].reshape(64, 1000).T, is_member[: 64 * 1000].reshape(64, 1000).T
+    many = draw.normal(size=1_000_003)
+    yield "many-ranges", many, draw.random(many.size) < 0.5
+    yield "many-ranges-float32", many.astype(np.float32), draw.random(many.size) < 0.01
+
+
+@cases("roc_counts", tolerance=lambda case, expected: 0)
+def _roc_counts() -> Iterator[Case]:
+    yield Case("empty", (np.zeros(0), np.zeros(0, bool)))
+    yield Case("one-member", (np.ones(1), np.ones(1, bool)))
+    yield Case("only-non-members", (np.arange(300.0) % 7, np.zeros(300, bool)))
+    for name, scores, is_member in _scores_and_members():
+        yield Case(name, (scores, is_member))
+
+
+@cases("tpr_at", tolerance=lambda case, expected: 0)
+def _tpr_at() -> Iterator[Case]:
+    fprs = np.array([1e-3, 0.0, 0.1, 1.0, 0.01, 0.5, 1e-4, 0.999])
+    yield Case("no-rates", (np.arange(4.0), np.arange(4) % 2 == 0, np.zeros(0)))
+    for name, scores, is_member in _scores_and_members():
+        yield Case(name, (scores, is_member, fprs))
+
+
+# --- LiRA and the loss threshold --------------------------------------------------------------------------------
+
+LIRA_RULES = [
+    {"mode": mode, "tail": tail, "center": center, "variance": variance}
+    for mode, tail in (("online", "one-sided"), ("offline", "one-sided"), ("offline", "two-sided"))
+    for center in ("mean", "median")
+    for variance in ("per-record", "pooled", "shrunken", "total")
+]
+
+
+def _score_tolerance(case: Case, expected: np.ndarray) -> Any:
+    """Each score is a difference of a few terms of its own size, of which z² costs the most roundings."""
+    doubles = any(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in case.args)
+    return (1e-8 if doubles else 2e-5) * (1 + np.abs(expected))
+
+
+def _lira_inputs(models: int, records: int, queries: int, *, balanced: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Signals [models, records, queries] of a leak, and in_mask; every record has both sides if it can."""
+    rng = np.random.default_rng(models * records + queries)
+    in_mask = rng.random((models, records)) < 0.5
+    in_mask[:2], in_mask[2:4] = True, False
+    if balanced:
+        in_mask = rng.random((models, records)).argsort(axis=0) < models // 2
+    spread = rng.gamma(2.0, 0.5, size=(records, 1))
+    phi = (
+        rng.normal(2.0, 3.0, size=(records, 1))
+        + in_mask[:, :, None]
+        + spread * rng.normal(size=(models, records, queries))
+    )
+    return phi, in_mask
+
+
+def _lira_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, shadow, in_mask) that single out one difficulty each."""
+    phi, in_mask = _lira_inputs(9, 530, 1)
+    single = phi.astype(np.float32)
+    yield "no_records", single[:, :0], in_mask[:, :0]
+    yield "one_record", single[:, :1], in_mask[:, :1]
+    yield "sixteen_records", single[:, :16], in_mask[:, :16]
+    yield "float16", phi.astype(np.float16), in_mask
+    yield "bfloat16", _bfloat16(phi), in_mask
+    yield (
+        "strided",
+        np.ascontiguousarray(single[:, ::-1].transpose(1, 0, 2)).transpose(1, 0, 2)[:, ::2],
+        in_mask[:, ::2],
+    )
+    wide_mask = np.zeros((9, 1060), bool)
+    wide_mask[:, ::2] = in_mask
+    yield "strided_mask", phi, wide_mask[:, ::2]
+    yield "huge_mean_small_spread", np.round(phi * 16) / 16 + 2.0**14, in_mask
+    yield "huge_mean_small_spread_float32", (np.round(phi * 8) / 16 + 2.0**18).astype(np.float32), in_mask
+    yield "ties", np.round(single), in_mask
+    yield "all_equal", np.full_like(single, 1.5), in_mask
+    outlier = phi.copy()
+    outlier[4] += 1e5
+    yield "one_model_far_off", outlier, in_mask
+    lonely = in_mask.copy()
+    lonely[:, 0], lonely[:, 1], lonely[:, 2], lonely[1:, 3] = True, False, False, True
+    lonely[0, 2], lonely[0, 3] = True, False
+    yield "records_all_in_never_in_once", single, lonely
+    broken = single.copy()
+    broken[0, 5], broken[3, 6], broken[8, 7] = np.nan, np.inf, -np.inf
+    yield "nan_and_infinities", broken, in_mask
+    many, many_mask = _lira_inputs(261, 40, 1)
+    yield "more_than_255_models", many.astype(np.float32), many_mask
+    two, two_mask = _lira_inputs(2, 20, 1, balanced=True)
+    yield "two_models", two, two_mask
+    for models, balanced in ((8, True), (33, False)):
+        several, several_mask = _lira_inputs(models, 70, 3, balanced=balanced)
+        yield f"three_queries_{models}_models", several.astype(np.float32), several_mask
+
+
+def _rule_name(rule: dict[str, str]) -> str:
+    return "-".join(rule.values())
+
+
+@cases("lira", tolerance=_score_tolerance)
+def lira_cases() -> Iterator[Case]:
+    for dtype in (np.float32, np.float64):
+        phi, in_mask = _lira_inputs(13, 300, 2)
+        for rule in LIRA_RULES:
+            args = (phi[1].astype(dtype) + 1, phi.astype(dtype), in_mask)
+            yield Case(f"{dtype.__name__}-{_rule_name(rule)}", args, rule)
+    for name, shadow, in_mask in _lira_data():
+        for rule in LIRA_RULES[::5]:
+            yield Case(f"{name}-{_rule_name(rule)}", (shadow[-1], shadow, in_mask), rule)
+    far = np.array([[-1e4], [-300.0], [-40.0], [0.0], [40.0], [1e4]])
+    steady = np.tile(np.array([-1.0, 1.0, -1.0, 1.0])[:, None, None], (1, 6, 1))
+    for rule in LIRA_RULES[8:16]:
+        yield Case(
+            f"far_tails-{_rule_name(rule)}", (far, steady, np.repeat([[True], [True], [False], [False]], 6, 1)), rule
+        )
+
+
+@cases("lira_leave_one_out", tolerance=_score_tolerance)
+def lira_leave_one_out_cases() -> Iterator[Case]:
+    for balanced in (False, True):
+        phi, in_mask = _lira_inputs(12, 90, 2, balanced=balanced)
+        for dtype in (np.float32, np.float64):
+            for rule in LIRA_RULES:
+                name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-{_rule_name(rule)}"
+                yield Case(name, (phi.astype(dtype), in_mask), rule)
+    for name, shadow, in_mask in _lira_data():
+        if len(shadow) < 100:
+            for rule in LIRA_RULES[::5]:
+                yield Case(f"{name}-{_rule_name(rule)}", (shadow, in_mask), rule)
+
+
+@cases("lira_multivariate", tolerance=_score_tolerance)
+def lira_multivariate_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(12, 40, 3)
+    for rule in LIRA_RULES[::5]:
+        yield Case(_rule_name(rule), (phi[0].astype(np.float32), phi.astype(np.float32), in_mask), rule)
+    yield Case("no_records", (phi[0, :0], phi[:, :0], in_mask[:, :0]))
+
+
+@cases("lira_multivariate_leave_one_out", tolerance=_score_tolerance)
+def lira_multivariate_leave_one_out_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(8, 40, 3, balanced=True)
+    yield Case("balanced", (phi.astype(np.float32), in_mask))
+
+
+@cases("lira_released_code", tolerance=_score_tolerance)
+def lira_released_code_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(12, 40, 2)
+    for mode in ("online", "offline"):
+        for variance in ("per-record", "total"):
+            args = (phi[0].astype(np.float32), phi.astype(np.float32), in_mask)
+            yield Case(f"{mode}-{variance}", args, {"mode": mode, "variance": variance})
+    yield Case("no_records", (phi[0, :0], phi[:, :0], in_mask[:, :0]))
+
+
+@cases("lira_released_code_leave_one_out", tolerance=_score_tolerance)
+def lira_released_code_leave_one_out_cases() -> Iterator[Case]:
+    phi, in_mask = _lira_inputs(8, 40, 2, balanced=True)
+    yield Case("balanced", (phi.astype(np.float32), in_mask))
+
+
+@cases("negative_loss", tolerance=_score_tolerance)
+def negative_loss_cases() -> Iterator[Case]:
+    phi = np.array([[-1e4, -100.0, -1.0], [0.0, 1.0, 100.0], [np.nan, 0.0, 0.0], [np.inf, -np.inf, 0.0]])
+    for dtype in (np.float16, np.float32, np.float64):
+        yield Case(dtype.__name__, (phi.astype(dtype),))
+    yield Case("no_records", (phi[:0],))
+
+
+# mlp_steps
+
+
+def _mlp_case(
+    name: str, widths: tuple[int, ...], *, models: int = 3, steps: int = 3, batch: int = 8, as_bytes: bool = False,
+    **options: Any,
+) -> Case:  # fmt: skip
+    draw = np.random.default_rng(len(name))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
+    weights = draw.normal(size=(models, parameters)).astype(np.float32) / np.sqrt(np.float32(widths[0]))
+    first, second = 0.01 * weights[::-1], 0.01 * weights**2
+    x = draw.integers(0, 256, (40, widths[0])).astype(np.uint8) if as_bytes else draw.normal(size=(40, widths[0]))
+    args = (
+        weights, first, second, x if as_bytes else x.astype(np.float32), draw.integers(0, widths[-1], 40),
+        draw.integers(0, 40, (models, steps, batch)), np.maximum(steps - np.arange(models), 0),
+        0.05 * draw.random((models, steps)), draw.integers(0, 2**32, models, dtype=np.uint32),
+    )  # fmt: skip
+    plain = {
+        "taken": 5, "activation": "relu", "optimizer": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
+        "dropout": 0.0, "label_smoothing": 0.0, "bfloat16": False, "scale": 1.0, "shift": 0.0,
+    }  # fmt: skip
+    return Case(name, args, {"widths": widths, **plain, **options})
+
+
+def _mlp_tolerance(case: Case, expected: np.ndarray) -> float:
+    return (2e-3 if case.kwargs["bfloat16"] else 2e-6) * max(1.0, float(np.abs(expected).max(initial=0.0)))
+
+
+@cases("mlp_steps", tolerance=_mlp_tolerance)
+def _mlp_steps() -> Iterator[Case]:
+    everything = {"dropout": 0.3, "label_smoothing": 0.1, "weight_decay": 0.01}
+    yield _mlp_case("logistic", (5, 3))
+    yield _mlp_case("one-class", (5, 4, 1))
+    yield _mlp_case("two-layers", (17, 33, 10), batch=10)
+    yield _mlp_case("three-layers", (40, 64, 16, 70), batch=32)
+    yield _mlp_case("multiples-of-the-tile", (64, 128, 48), batch=32)
+    yield _mlp_case("wide-and-deep", (300, 144, 30, 20), batch=7)
+    yield _mlp_case("no-models", (5, 4, 3), models=0)
+    yield _mlp_case("no-steps", (5, 4, 3), steps=0)
+    yield _mlp_case("one-record", (5, 4, 3), batch=1)
+    yield _mlp_case("bytes", (20, 12, 5), as_bytes=True, scale=1 / 255, shift=-0.5, momentum=0.9)
+    yield _mlp_case("momentum", (20, 12, 5), momentum=0.9, **everything)
+    yield _mlp_case("nesterov", (20, 12, 5), momentum=0.9, nesterov=True, activation="tanh", **everything)
+    yield _mlp_case("adam", (20, 12, 5), optimizer="adam", **everything)
+    yield _mlp_case("adamw", (20, 12, 18, 5), optimizer="adamw", activation="tanh", **everything)
+    yield _mlp_case("bfloat16", (65, 40, 18, 33), batch=33, bfloat16=True)
+    yield _mlp_case("bfloat16-multiples", (64, 128, 96), batch=32, bfloat16=True, momentum=0.9)
+    yield _mlp_case("bfloat16-options", (20, 12, 5), bfloat16=True, activation="tanh", momentum=0.9, **everything)
+    yield _mlp_case("large-inputs", (20, 12, 5), scale=1e4, shift=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +175,13 @@ def test_broken_cifar_shards_are_refused(tmp_path: Path, key: str, value: np.nda
     content[key] = np.zeros_like(content[key]) if value is None else value
     np.savez(tmp_path / "test.npz", **content)
     with pytest.raises(ValueError, match=complaint):
+        mf.load("cifar100", data_dir=tmp_path, part="test")
+
+
+def test_shards_without_a_decoder_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "test.npz", jxl=np.zeros(1, np.uint8))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ImportError, match=r"pip install 'miafast\[data\]' for imagecodecs"):
         mf.load("cifar100", data_dir=tmp_path, part="test")
 
 

@@ -10,9 +10,10 @@ import miafast._native as _native
 from miafast.ops import lira_tables
 from miafast.ops.dispatch import BFLOAT16, result_dtype
 from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.mlp_steps import MlpState
 from miafast.ops.roc_counts import RocCounts
-from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.signals import LogitSignals, empty_signals
+from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -134,3 +135,7 @@ def _flat(scores: Array) -> Array:
         return bits.view(np.float32).ravel()
     wide = np.float64 if scores.dtype == np.float64 else np.float32
     return np.ascontiguousarray(scores, dtype=wide).ravel()
+
+
+def mlp_steps(*args: Any, **kwargs: Any) -> MlpState:
+    return MlpState(*_native.mlp_steps(*args, **kwargs))

@@ -47,16 +47,16 @@ def pooled_prior(squares: Array, dof: Array) -> Prior:
 
 
 class LogMoments(NamedTuple):
-    """Sums over the records with d >= 1 of e = log s² - ψ(d/2) + log(d/2), which has mean log s0² up to the prior's ψ."""
+    """Sums over the records with d >= 1 of e = log s² - ψ(d/2) + log(d/2), whose mean tells s0², whose spread d0."""
 
-    count: Array  # [...] records
+    known: Array  # [...] how many records
     first: Array  # [..., queries] Σ e
     second: Array  # [..., queries] Σ e²
     sampling: Array  # [...] Σ ψ'(d/2), the part of e's variance that is chance
 
 
 def log_variance_shift(most: int) -> tuple[Array, Array]:
-    """By n = 0 … most: log(d/2) - ψ(d/2) - log d (add it to log of the squares), and ψ'(d/2); 0 where d = n - 1 < 1."""
+    """By n = 0 … most: log(d/2) - ψ(d/2) - log d (to add to the log squares), and ψ'(d/2); 0 where d = n - 1 < 1."""
     from scipy import special
 
     dof = np.maximum(np.arange(most + 1) - 1.0, 1.0)
@@ -76,11 +76,11 @@ def log_moments(squares: Array, counts: Array) -> LogMoments:
 
 
 def shrunken_prior(moments: LogMoments) -> Prior:
-    """Empirical Bayes (Smyth 2004, section 6.2); one d0 for all queries, one s0² per query. No prior below two records."""
+    """Empirical Bayes (Smyth 2004, section 6.2); one d0, an s0² per query. No prior below 2 records."""
     from scipy import special
 
-    enough = moments.count >= 2
-    count = np.where(enough, moments.count, 2.0)
+    enough = moments.known >= 2
+    count = np.where(enough, moments.known, 2.0)
     mean = moments.first / count[..., None]
     spread = (moments.second - moments.first * mean).mean(-1) / (count - 1) - moments.sampling / count
     dof = 2 * _trigamma_inverse(spread)

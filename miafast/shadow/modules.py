@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from miafast.shadow.random import dropout_bases, dropout_keys, integer
+from miafast.ops.mlp_steps import dropout_keys
+from miafast.shadow.random import dropout_bases, integer
 from miafast.shadow.recipe import Recipe, factory_arguments
 
 
@@ -30,12 +31,12 @@ class Dropout(nn.Module):  # type: ignore[misc]
         if not self.training or self.share == 0.0:
             return x
         place = torch.arange(x.numel(), device=x.device).reshape(x.shape)
-        keep = _mix(place * 0x9E3779B1 + self.key) >= int(self.share * 2**32)
+        keep = _mix(place * 0x9E3779B1 + self.key) >= int(float(np.float32(self.share)) * 2**32)
         return x * (keep * (1.0 / (1.0 - self.share))).to(x.dtype)
 
 
 def _mix(values: torch.Tensor) -> torch.Tensor:
-    """`miafast.shadow.random.mix` on the low 32 bits of int64 values."""
+    """`miafast.ops.mlp_steps.mix` on the low 32 bits of int64 values."""
     values = values & 0xFFFFFFFF
     values = ((values ^ (values >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     values = ((values ^ (values >> 15)) * 0x846CA68B) & 0xFFFFFFFF
@@ -71,16 +72,18 @@ def mlp(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def conv(shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> nn.Module:
-    """Four 3 × 3 convolutions with batch normalisation, three poolings, 5.6 M multiply-adds on 3 × 32 × 32."""
-    layers: list[nn.Module] = []
-    channels = (shape[0], 32, 32, 64, 128)
-    for inside, outside in pairwise(channels):
-        layers += [nn.Conv2d(inside, outside, 3, padding=1, bias=False)]
-        layers += [nn.MaxPool2d(2)] if outside < channels[-1] else []
+    """Three convolutions with batch normalisation: 6.6 M multiply-adds on 3 × 32 × 32, most of them at 16 × 16 pixels.
+
+    The first convolution halves the resolution at once: at full resolution a step would wait for memory.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], 32, 4, stride=2, padding=1, bias=False)]
+    layers += [nn.BatchNorm2d(32), nn.ReLU()]
+    for inside, outside in ((32, 48), (48, 96)):
+        layers += [nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.MaxPool2d(2)]
         layers += [nn.BatchNorm2d(outside), nn.ReLU()]
     layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
     layers += [Dropout(dropout)] if dropout else []
-    return nn.Sequential(*layers, nn.Linear(channels[-1], classes)).to(memory_format=torch.channels_last)
+    return nn.Sequential(*layers, nn.Linear(96, classes)).to(memory_format=torch.channels_last)
 
 
 class DropoutKeys:
@@ -94,6 +97,11 @@ class DropoutKeys:
         """Buffer name -> int64 [count], for the first ``count`` models."""
         keys = {name: dropout_keys(self.base[:count], step, layer) for layer, name in enumerate(self._names)}
         return {name: torch.as_tensor(each.astype(np.int64), device=device) for name, each in keys.items()}
+
+
+def flattened(module: nn.Module) -> torch.Tensor:
+    """All parameters of a module as one vector, in the module's order."""
+    return torch.cat([each.detach().reshape(-1) for each in module.parameters()])
 
 
 @contextmanager

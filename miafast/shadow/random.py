@@ -28,7 +28,7 @@ def uniform(bits: np.random.Philox, size: int) -> Array:
 
 def permutation(bits: np.random.Philox, size: int) -> Array:
     """A uniformly random order of 0 … size - 1, int64: the ranks of 64-bit draws."""
-    order: Array = np.argsort(bits.random_raw(size), kind="stable")
+    order: Array = np.argsort(bits.random_raw(size))
     return order
 
 
@@ -37,20 +37,6 @@ def integer(seed: int, model: int, purpose: str) -> int:
     return int(stream(seed, model, purpose).random_raw()) >> 33
 
 
-def mix(values: Array) -> Array:
-    """A bijective 32-bit hash with low bias (Wellons, "Hash Prospector", lowbias32); uint32 in, uint32 out."""
-    values = np.asarray(values, np.uint32)
-    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    values = (values ^ (values >> np.uint32(15))) * np.uint32(0x846CA68B)
-    mixed: Array = values ^ (values >> np.uint32(16))
-    return mixed
-
-
 def dropout_bases(seed: int, models: Sequence[int]) -> Array:
     """The uint32 dropout keys [models] that models start from."""
     return np.array([integer(seed, model, "dropout") for model in models], np.uint32)
-
-
-def dropout_keys(base: Array, step: int, layer: int) -> Array:
-    """The uint32 keys [models] of one layer's dropout at one step; ``base`` [models] are the models' own keys."""
-    return mix(mix(np.asarray(base, np.uint32) + np.uint32(step & 0xFFFFFFFF)) + np.uint32(layer + 1))

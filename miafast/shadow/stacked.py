@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 
 from miafast.shadow.augment import Augment
 from miafast.shadow.batches import Batches
-from miafast.shadow.modules import DropoutKeys
+from miafast.shadow.modules import DropoutKeys, flattened
 from miafast.shadow.optimiser import Optimiser
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.single import Resident
@@ -31,7 +31,7 @@ class Stack:
 
     def __init__(self, modules: list[nn.Module], device: str) -> None:
         self.module = modules[0].to(device)
-        rows = [torch.nn.utils.parameters_to_vector(each.parameters()).detach() for each in modules]
+        rows = [flattened(each) for each in modules]
         self.weights = torch.stack(rows).to(device)
         named = [dict(each.named_buffers()) for each in modules]
         self.buffers = {name: torch.stack([each[name] for each in named]).to(device) for name in named[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import os
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ import numpy as np
 import torch
 
 from miafast.shadow.batches import batch_size_for, steps_for
+from miafast.shadow.mlp import train_mlps
 from miafast.shadow.models import Models, join, wrap
+from miafast.shadow.modules import flattened
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe, TrainFunction, check_train_function
 from miafast.shadow.single import Resident, fresh, train_module, train_with
@@ -55,13 +58,13 @@ def train(
             progress.advance(1)
         return join(made, how="one at a time, by a train function")
     data = Resident(records, device)
-    if _stackable(recipe, records, data):
+    if _stackable(recipe, records, device):
         return _train_stacked(recipe, records, data, in_rows, seed=seed, progress=progress)
     made = []
     for model in chosen:
         module = fresh(recipe, records, seed=seed, model=model)
         train_module(recipe, data, in_rows[model], module, seed=seed, model=model, progress=progress)
-        weights = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
+        weights = flattened(module)
         _check_finite(weights[None], [model])
         made.append(wrap(module, name=f"model {model}", classes=records.classes, device=device))
     return join(made, how="one at a time")
@@ -81,7 +84,7 @@ def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) 
 def stack_size(recipe: Recipe | TrainFunction, records: Records) -> int:
     """How many models are best trained at once here: 1 for what does not stack."""
     check(recipe, records)
-    if not isinstance(recipe, Recipe) or not _stackable(recipe, records, Resident(records, "cpu")):
+    if not isinstance(recipe, Recipe) or not _stackable(recipe, records, "cpu"):
         return 1
     return max(16, 2 * (os.cpu_count() or 1))
 
@@ -98,6 +101,7 @@ def _train_stacked(
     recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
 ) -> Models:
     """One stack for every batch size (they differ only where a model has fewer IN records than a batch)."""
+    native = isinstance(recipe.model, str) and not recipe.augment and data.x.device.type == "cpu"
     stacks_made: list[Stack] = []
     place: dict[int, int] = {}
     by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
@@ -105,7 +109,12 @@ def _train_stacked(
         models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
         stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.x.device))
         rows = [in_rows[model] for model in models]
-        train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
+        if native:
+            stack.weights = train_mlps(
+                recipe, records, rows, stack.weights, seed=seed, models=models, progress=progress
+            )
+        else:
+            train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
         _check_finite(stack.weights, models)
         stacks_made.append(stack)
         place |= {model: len(place) + number for number, model in enumerate(models)}
@@ -119,8 +128,11 @@ def _train_stacked(
     return Models(len(names), how, names, records.classes, forward, str(data.x.device))
 
 
-def _stackable(recipe: Recipe, records: Records, data: Resident) -> bool:
-    return recipe.model != "conv" and stacks(fresh(recipe, records, seed=0, model=0), data)
+def _stackable(recipe: Recipe, records: Records, device: str) -> bool:
+    if isinstance(recipe.model, str):
+        return recipe.model != "conv"
+    few = dataclasses.replace(records, x=records.x[:1], y=records.y[:1])
+    return stacks(fresh(recipe, records, seed=0, model=0), Resident(few, device))
 
 
 def _chosen(in_mask: Any, records: int, models: Sequence[int]) -> list[int]:

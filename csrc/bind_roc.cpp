@@ -1,0 +1,54 @@
+// Python's side of roc_counts and tpr_at.
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "bindings.h"
+#include "roc_counts.h"
+
+namespace {
+
+// Scores and membership as dense arrays of one length; roc_counts and tpr_at check shapes before they come
+// here.
+template <typename Score>
+using Dense = py::array_t<Score, py::array::c_style>;
+
+template <typename Score>
+py::tuple roc_counts(const Dense<Score>& scores, const Dense<bool>& is_member) {
+    const py::ssize_t size = scores.size();
+    py::array_t<Score> thresholds(size);
+    py::array_t<std::int64_t> false_positives(size), true_positives(size);
+    Score* threshold_data = thresholds.mutable_data();
+    std::int64_t* false_data = false_positives.mutable_data();
+    std::int64_t* true_data = true_positives.mutable_data();
+    std::int64_t distinct;
+    {
+        const py::gil_scoped_release release;
+        distinct =
+            miafast::roc_counts(scores.data(), is_member.data(), size, threshold_data, false_data, true_data);
+    }
+    for (py::array* output : {static_cast<py::array*>(&thresholds), static_cast<py::array*>(&false_positives),
+                              static_cast<py::array*>(&true_positives)}) {
+        output->attr("resize")(distinct, py::arg("refcheck") = false);
+    }
+    return py::make_tuple(thresholds, false_positives, true_positives);
+}
+
+template <typename Score>
+std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& is_member,
+                                 std::int64_t non_members, const std::vector<std::int64_t>& allowed) {
+    const py::gil_scoped_release release;
+    return miafast::tpr_at(scores.data(), is_member.data(), scores.size(), non_members, allowed);
+}
+
+}  // namespace
+
+void bind_roc(py::module_& m) {
+    m.def("roc_counts", &roc_counts<float>, py::arg("scores").noconvert(), py::arg("is_member").noconvert());
+    m.def("roc_counts", &roc_counts<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert());
+    m.def("tpr_at", &tpr_at<float>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
+          py::arg("non_members"), py::arg("allowed"));
+    m.def("tpr_at", &tpr_at<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
+          py::arg("non_members"), py::arg("allowed"));
+}

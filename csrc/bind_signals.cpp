@@ -1,0 +1,58 @@
+// Python's side of logit_confidence and signals.
+#include "bindings.h"
+#include "logit_confidence.h"
+#include "signals.h"
+
+namespace {
+
+// Logits and labels as the kernels see them; contracts in miafast.ops have checked shapes and dtypes.
+miafast::Logits logits_view(const py::array& array, const std::string& storage) {
+    const py::ssize_t axes = array.ndim();
+    miafast::Logits view{};
+    view.data = static_cast<const char*>(array.data());
+    view.storage = storage_named(storage);
+    view.lead_shape.assign(array.shape(), array.shape() + axes - 2);
+    view.lead_strides.assign(array.strides(), array.strides() + axes - 2);
+    view.records = array.shape(axes - 2);
+    view.classes = array.shape(axes - 1);
+    view.record_stride = array.strides(axes - 2);
+    view.class_stride = array.strides(axes - 1);
+    return view;
+}
+
+miafast::Labels labels_view(const py::array& array) {
+    return {static_cast<const char*>(array.data()), array.strides(0), static_cast<int>(array.itemsize()),
+            array.dtype().kind() == 'i'};
+}
+
+}  // namespace
+
+void bind_signals(py::module_& m) {
+    m.def(
+        "logit_confidence",
+        [](const py::array& logits, const std::string& storage, const py::array& labels, py::array& phi) {
+            const auto view = logits_view(logits, storage);
+            const auto label_view = labels_view(labels);
+            void* out = phi.mutable_data();
+            py::gil_scoped_release released;
+            return miafast::logit_confidence(view, label_view, out);
+        },
+        py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"));
+    m.def(
+        "signals",
+        [](const py::array& logits, const std::string& storage, const py::array& labels, py::array& phi,
+           py::array& loss, py::array& confidence, py::array& entropy, py::array& modified_entropy,
+           py::array& margin, py::array& correct) {
+            const auto view = logits_view(logits, storage);
+            const auto label_view = labels_view(labels);
+            const miafast::SignalsArrays arrays{
+                {phi.mutable_data(), loss.mutable_data(), confidence.mutable_data(), entropy.mutable_data(),
+                 modified_entropy.mutable_data(), margin.mutable_data()},
+                static_cast<bool*>(correct.mutable_data())};
+            py::gil_scoped_release released;
+            return miafast::signals(view, label_view, arrays);
+        },
+        py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"), py::arg("loss"),
+        py::arg("confidence"), py::arg("entropy"), py::arg("modified_entropy"), py::arg("margin"),
+        py::arg("correct"));
+}

@@ -1,0 +1,177 @@
+// Trains many small multilayer perceptrons: every thread trains whole models, one after the other, in its own
+// cache.
+#include "mlp_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel.h"
+#include "simd.h"
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define HAS_X86_TARGETS 1
+#endif
+
+#define KERNELS portable
+#define WIDTH 4
+#define TILE_ROWS 6
+#define TILE_VECTORS 2
+#include "mlp_kernels.h"
+#undef KERNELS
+#undef WIDTH
+#undef TILE_VECTORS
+
+#ifdef HAS_X86_TARGETS
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define KERNELS avx2
+#define WIDTH 8
+#define TILE_VECTORS 2
+#include "mlp_kernels.h"
+#undef KERNELS
+#undef WIDTH
+#undef TILE_VECTORS
+#pragma GCC pop_options
+
+#pragma GCC diagnostic push  // the compiler's own AVX-512 header
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-bf16")
+
+namespace miafast {
+namespace {
+
+// Linux grants AMX to a process that asks for it.
+bool request_amx() {
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const bool has = (d >> 22 & 1) && (d >> 24 & 1);   // amx-bf16, amx-tile
+    constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+    return has && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+bool amx_available() {
+    static const bool available = request_amx();
+    return available;
+}
+
+// 16 x 16 words, rows `from_length` and `to_length` words apart.
+inline void transpose_block(const float* from, std::int64_t from_length, float* to, std::int64_t to_length) {
+    __m512i r[16], t[16];
+    for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(from + i * from_length);
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+        const __m512i even = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88),
+                      odd = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+        const __m512i even2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        const __m512i odd2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+        _mm512_storeu_si512(to + i * to_length, _mm512_shuffle_i32x4(even, even2, 0x88));
+        _mm512_storeu_si512(to + (4 + i) * to_length, _mm512_shuffle_i32x4(odd, odd2, 0x88));
+        _mm512_storeu_si512(to + (8 + i) * to_length, _mm512_shuffle_i32x4(even, even2, 0xdd));
+        _mm512_storeu_si512(to + (12 + i) * to_length, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
+    }
+}
+
+}  // namespace
+}  // namespace miafast
+
+#define KERNELS avx512
+#define WIDTH 16
+#define TILE_VECTORS 4
+#include "mlp_kernels.h"
+#undef KERNELS
+#undef WIDTH
+#undef TILE_VECTORS
+#pragma GCC pop_options
+#pragma GCC diagnostic pop
+
+#endif
+
+namespace miafast {
+namespace {
+
+using Train = void (*)(const MlpJob&, std::int64_t, std::vector<MlpLayer>&, Arena&);
+
+Train choose() {
+#ifdef HAS_X86_TARGETS
+    if (isa_in_use() == Isa::avx512) return avx512::train;
+    if (isa_in_use() == Isa::avx2) return avx2::train;
+#endif
+    return portable::train;
+}
+
+// Weights and moments between the caller's [out, in], [out] and a layer's [in + 1, length].
+template <typename Move>
+void each_parameter(const MlpLayer& layer, Move move) {
+    for (std::int64_t unit = 0; unit < layer.out; ++unit)
+        for (std::int64_t i = 0; i < layer.in; ++i) move(unit * layer.in + i, i * layer.length + unit);
+    for (std::int64_t unit = 0; unit < layer.out; ++unit)
+        move(layer.out * layer.in + unit, layer.in * layer.length + unit);
+}
+
+std::vector<MlpLayer> make_layers(const MlpJob& job, Arena& arena) {
+    std::vector<MlpLayer> layers;
+    for (std::size_t i = 0; i + 1 < job.widths.size(); ++i) {
+        MlpLayer layer{};
+        layer.in = job.widths[i];
+        layer.out = job.widths[i + 1];
+        layer.columns = padded(layer.out, 16);
+        layer.length = row_length(layer.out);
+        layer.input_length = row_length(layer.in + 1);
+        const std::int64_t size = (layer.in + 1) * layer.length;
+        layer.weight = layer.operand = arena.take<float>(size);
+        layer.first = arena.take<float>(size);
+        layer.second = arena.take<float>(size);
+        layer.gradient = arena.take<float>(size);
+        layer.input = arena.take<float>(padded(job.batch, 32) * layer.input_length);
+        layers.push_back(layer);
+    }
+    return layers;
+}
+
+void train_one(const MlpJob& job, std::int64_t model, Train train) {
+    Arena arena;
+    std::vector<MlpLayer> layers = make_layers(job, arena);
+    float* const arrays[] = {job.weights, job.first, job.second};
+    std::int64_t offset = model * job.parameters;
+    for (const auto& layer : layers) {
+        float* const own[] = {layer.weight, layer.first, layer.second};
+        each_parameter(layer, [&](std::int64_t outside, std::int64_t inside) {
+            for (int k = 0; k < 3; ++k) own[k][inside] = arrays[k][offset + outside];
+        });
+        offset += (layer.in + 1) * layer.out;
+    }
+    train(job, model, layers, arena);
+    offset = model * job.parameters;
+    for (const auto& layer : layers) {
+        const float* const own[] = {layer.weight, layer.first, layer.second};
+        each_parameter(layer, [&](std::int64_t outside, std::int64_t inside) {
+            for (int k = 0; k < 3; ++k) arrays[k][offset + outside] = own[k][inside];
+        });
+        offset += (layer.in + 1) * layer.out;
+    }
+}
+
+}  // namespace
+
+void mlp_steps(const MlpJob& job) {
+    const Train train = choose();
+    parallel_for(job.models, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t model = begin; model < end; ++model) train_one(job, model, train);
+    });
+}
+
+}  // namespace miafast
