@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 import miafast as mf
 from miafast.audit import report_on
@@ -29,11 +30,11 @@ app = typer.Typer(
 
 
 def _option(help: str) -> Any:
-    return typer.Option(help=help)
+    return typer.Option(help=escape(help))
 
 
 def _recipe_option(help: str) -> Any:
-    return typer.Option(help=f"{help} [default: fits the data]".strip(), rich_help_panel="Recipe")
+    return typer.Option(help=escape(f"{help} [default: fits the data]".strip()), rich_help_panel="Recipe")
 
 
 Text: TypeAlias = str | None
@@ -94,7 +95,7 @@ def audit(
     _check_out(out, scores)
     headline = _attack(attack, variance=variance, center=center, tail=tail)
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
-    options = {
+    options: dict[str, Any] = {
         "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
         "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,

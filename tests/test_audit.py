@@ -61,7 +61,7 @@ def test_the_seed_has_an_effect_and_repeats() -> None:
 
 
 def test_a_recipe_is_trained_and_attacked() -> None:
-    recipe = mf.Recipe(model="mlp", hidden=(128,), epochs=60, batch_size=16, learning_rate=3e-3)
+    recipe = mf.Recipe(model="mlp", hidden=(128,), epochs=60, batch_size=16, learning_rate=1e-2)
     report = mf.audit(RECORDS, recipe, shadows=8, seed=0)
     assert report.signals.train_accuracy is not None
     assert report.signals.train_accuracy.mean() > 0.9

@@ -148,6 +148,13 @@ def test_a_file_in_the_way_is_named(where: str, demo: Report, tmp_path: Path) ->
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_folder_in_the_way_leaves_all_files_as_they_were(demo: Report, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").mkdir()
+    with pytest.raises(OSError, match=r"scores\.csv there is a folder"):
+        demo.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
 @pytest.fixture
 def files_end_at_30_kb() -> Iterator[None]:
     """The operating system refuses to let any file grow further, as a full disk would."""

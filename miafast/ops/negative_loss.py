@@ -26,5 +26,6 @@ def negative_loss(phi: Array) -> Array:
     array([-0.6931])
     """
     signals = as_float(phi)
-    loss = np.logaddexp(0.0, -np.where(np.isfinite(signals), signals, np.nan))
+    with np.errstate(invalid="ignore"):
+        loss = np.logaddexp(0.0, -np.where(np.isfinite(signals), signals, np.nan))
     return np.asarray(-loss.mean(axis=-1)).astype(result_dtype(phi))

@@ -14,7 +14,7 @@ _TAIL = -2.0  # below it a continued fraction, which converges fast there and ne
 def log_student_constant(dof: Array) -> Array:
     """log of Γ((ν+1)/2) / (Γ(ν/2) √(νπ)), the height of Student's density with ν degrees of freedom; NaN for ν <= 0.
 
-    >>> float(np.exp(log_student_constant(np.array(1.0))) * np.pi)
+    >>> round(float(np.exp(log_student_constant(np.array(1.0))) * np.pi), 12)
     1.0
     """
     dof = np.asarray(dof, np.float64)
@@ -35,7 +35,7 @@ def log_student_cdf(z: Array, dof: Array) -> Array:
     """log P[T <= z], finite wherever z is; the normal's where ``dof`` is infinite.
 
     >>> np.round(log_student_cdf(np.array([0.0, -1e200]), np.array([3.0, 5.0])), 3)
-    array([   -0.693, -2300.314])
+    array([-6.930000e-01, -2.300335e+03])
     """
     from scipy import special
 
@@ -47,7 +47,7 @@ def log_student_cdf(z: Array, dof: Array) -> Array:
     result[centre] = np.where(z[centre] > 0, np.log1p(-below), np.log(below))
     result[tail] = _log_lower_tail(z[tail], dof[tail])
     result[~student & ~np.isposinf(dof) | np.isnan(z)] = np.nan
-    return result
+    return np.asarray(result)
 
 
 def _log_lower_tail(z: Array, dof: Array) -> Array:
@@ -65,7 +65,7 @@ def _beta_fraction(a: Array, x: Array) -> Array:
     b = 0.5
     c = np.ones_like(x)
     d = 1 / (1 - (a + b) * x / (a + 1))
-    result = d.copy()
+    result: Array = d.copy()
     for step in range(1, 100_000):
         for term in (
             step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step)),
@@ -76,7 +76,7 @@ def _beta_fraction(a: Array, x: Array) -> Array:
             result *= c * d
         if np.all(np.abs(c * d - 1) < 1e-15):
             break
-    return result
+    return np.asarray(result)
 
 
 def log_beta_with_half(a: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +127,7 @@ class Report:
     def __str__(self) -> str:
         return words.terminal_table(self._measures, warnings=self._warnings)
 
-    def save(self, folder: str | Path, *, scores: Literal["csv", "parquet"] = "csv") -> Path:
+    def save(self, folder: str | Path, *, scores: str = "csv") -> Path:
         """Write report.html, roc.png, report.json and scores.csv (or scores.parquet) into a folder, made if need be.
 
         report.json is described by ``report.schema.json`` in this package. All four files appear together: after an
