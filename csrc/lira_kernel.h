@@ -68,6 +68,14 @@ inline void copy_signals(Storage storage, const char* from, std::int64_t stride,
     }
 }
 
+inline void prefetch(const void* place) {
+#if defined(__GNUC__)
+    __builtin_prefetch(place);
+#else
+    (void)place;
+#endif
+}
+
 inline bool any(I64 mask) {
     std::int64_t lane[lanes<F64>];
     std::memcpy(lane, &mask, sizeof(mask));
@@ -139,8 +147,8 @@ class Block {
     // A block's signals of all models and queries fit the second-level cache.
     static std::int64_t records_for(const Shadow& shadow) {
         const std::int64_t fitting =
-            (1 << 18) / (shadow.models * shadow.queries * static_cast<std::int64_t>(sizeof(T)));
-        return std::clamp<std::int64_t>(fitting, 4 * whole, 512) / whole * whole;
+            (1 << 19) / (shadow.models * shadow.queries * static_cast<std::int64_t>(sizeof(T)));
+        return std::clamp<std::int64_t>(fitting, 4 * whole, 1024) / whole * whole;
     }
 
     Block(const Shadow& shadow, Center center, double pivot, bool same_counts)
@@ -328,6 +336,10 @@ class Block {
             F64 in_sum = load<F64>(mean_[in] + lane), in_squares = load<F64>(squares_[in] + lane);
             F64 out_sum = load<F64>(mean_[out] + lane), out_squares = load<F64>(squares_[out] + lane);
             for (int step = 0; step < models; ++step) {
+                if (first + models + step < shadow_.models) {
+                    prefetch(rows_[first + models + step] + lane);
+                    prefetch(masks_[first + models + step] + lane);
+                }
                 const F64 x = load_wide(rows_[first + step] + lane) - start;
                 const I64 mask = load_mask(masks_[first + step] + lane);
                 const F64 square = x * x;
