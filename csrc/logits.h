@@ -50,50 +50,6 @@ struct Labels {
     std::int64_t stride;
     int bytes;
     bool is_signed;
-
-    // The labels of `count` records from `record` on. One outside [0, classes) is read as 0, and the index of
-    // the first such record returned, or -1.
-    template <typename Index>
-    std::int64_t read(std::int64_t record, std::int64_t count, std::int64_t classes, Index* to) const {
-        switch (is_signed ? -bytes : bytes) {
-            case -1:
-                return read_as<std::int8_t>(record, count, classes, to);
-            case -2:
-                return read_as<std::int16_t>(record, count, classes, to);
-            case -4:
-                return read_as<std::int32_t>(record, count, classes, to);
-            case -8:
-                return read_as<std::int64_t>(record, count, classes, to);
-            case 1:
-                return read_as<std::uint8_t>(record, count, classes, to);
-            case 2:
-                return read_as<std::uint16_t>(record, count, classes, to);
-            case 4:
-                return read_as<std::uint32_t>(record, count, classes, to);
-            default:
-                return read_as<std::uint64_t>(record, count, classes, to);
-        }
-    }
-
-  private:
-    template <typename Integer, typename Index>
-    std::int64_t read_as(std::int64_t record, std::int64_t count, std::int64_t classes, Index* to) const {
-        const char* from = data + record * stride;
-        std::int64_t bad = 0;
-        for (std::int64_t i = 0; i < count; ++i) {
-            Integer label;
-            std::memcpy(&label, from + i * stride, sizeof(label));
-            const bool inside = static_cast<std::uint64_t>(label) < static_cast<std::uint64_t>(classes);
-            to[i] = inside ? static_cast<Index>(label) : Index{0};
-            bad += !inside;
-        }
-        for (std::int64_t i = 0; bad && i < count; ++i) {
-            Integer label;
-            std::memcpy(&label, from + i * stride, sizeof(label));
-            if (static_cast<std::uint64_t>(label) >= static_cast<std::uint64_t>(classes)) return record + i;
-        }
-        return -1;
-    }
 };
 
 // Calls kernel(model, begin, end) on ranges of records, on all processors. Every kernel returns the first

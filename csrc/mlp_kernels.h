@@ -222,7 +222,7 @@ INLINE Floats adam_direction(Floats first, Floats second, float scale) {
     inverse = inverse * (2.0f - size * inverse);
     return first * inverse;
 #else
-    Floats root;
+    Floats root{};
     for (int i = 0; i < kWidth; ++i) root[i] = __builtin_sqrtf(second[i]);
     return first / (root * scale + 1e-8f);
 #endif

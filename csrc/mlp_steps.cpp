@@ -3,14 +3,12 @@
 #include "mlp_steps.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "parallel.h"
+#include "simd.h"
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#include <cpuid.h>
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #define HAS_X86_TARGETS 1
@@ -38,6 +36,9 @@
 #undef TILE_VECTORS
 #pragma GCC pop_options
 
+#pragma GCC diagnostic push  // the compiler's own AVX-512 header
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-bf16")
 
@@ -95,6 +96,7 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 #undef WIDTH
 #undef TILE_VECTORS
 #pragma GCC pop_options
+#pragma GCC diagnostic pop
 
 #endif
 
@@ -105,10 +107,8 @@ using Train = void (*)(const MlpJob&, std::int64_t, std::vector<MlpLayer>&, Aren
 
 Train choose() {
 #ifdef HAS_X86_TARGETS
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return avx512::train;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::train;
+    if (isa_in_use() == Isa::avx512) return avx512::train;
+    if (isa_in_use() == Isa::avx2) return avx2::train;
 #endif
     return portable::train;
 }
@@ -169,9 +169,8 @@ void train_one(const MlpJob& job, std::int64_t model, Train train) {
 
 void mlp_steps(const MlpJob& job) {
     const Train train = choose();
-    std::atomic<std::int64_t> next{0};
-    parallel_for(std::min<std::int64_t>(thread_count(), job.models), 1, [&](std::int64_t, std::int64_t) {
-        for (std::int64_t model; (model = next++) < job.models;) train_one(job, model, train);
+    parallel_for(job.models, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t model = begin; model < end; ++model) train_one(job, model, train);
     });
 }
 

@@ -160,7 +160,7 @@ inline std::int64_t signals_of_records(const Logits& logits, const char* start, 
     for (std::int64_t record = begin; record < end; record += width) {
         const std::int64_t count = std::min(width, end - record);
         const char* first = start + record * logits.record_stride;
-        const std::int64_t bad = labels.read(record, count, logits.classes, label);
+        const std::int64_t bad = read_labels(labels, record, count, logits.classes, label);
         if (first_bad < 0) first_bad = bad;
         fill_tile<Stored>(logits, first, count, width, label, of_label, tile.data());
         V far = V{};

@@ -28,7 +28,7 @@
 #include <cpuid.h>
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
+#include "intrinsics.h"
 #endif
 
 namespace miafast {

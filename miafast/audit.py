@@ -6,22 +6,24 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import backends_in_use
+from miafast.ops.dispatch import recording
 from miafast.plan import Attack, Plan, TrainFunction, make_plan
-from miafast.progress import bars
+from miafast.progress import Bar, bars
 from miafast.queries import Query
 from miafast.report import AttackResult, Report
 from miafast.roc import Roc, roc
 from miafast.shadow import Recipe
 from miafast.store import Store
 from miafast.tables import Array, Records, Signals
+
+_INTERNAL = ("format", "has_target", "chunk", "class_names", "target_phi_crc32")  # of a run, not for readers
 
 
 def audit(
@@ -79,11 +81,11 @@ def audit(
         queries=queries, seed=seed, device=device,
     )  # fmt: skip
     folder = None if workdir is None else Path(workdir)
-    with Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
-               has_target=plan.target is not None) as store:  # fmt: skip
+    with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
+                            has_target=plan.target is not None) as store:  # fmt: skip
         signals = _measure(plan, records, store, progress=progress)
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-    return report_on(signals, plan.attacks, seconds=seconds, warned=plan.warned)
+        return report_on(signals, plan.attacks, seconds=seconds, warned=plan.warned)
 
 
 def report_on(
@@ -91,26 +93,26 @@ def report_on(
 ) -> Report:
     """Attack signals, wherever they come from, and report; the first attack makes the headline."""
     began = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with recording() as ran, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         scored = [(attack, _score(attack, signals)) for attack in attacks]
-    attacked = time.perf_counter()
-    is_member = signals.in_mask[-1] if signals.has_target else signals.in_mask
-    results = tuple(
-        AttackResult(
-            name=attack.name, options=repr(attack), scores=scores, is_member=is_member, roc=_roc(scores, is_member)
+        attacked = time.perf_counter()
+        is_member = signals.in_mask[-1] if signals.has_target else signals.in_mask
+        results = tuple(
+            AttackResult(
+                name=attack.name, options=repr(attack), scores=scores, is_member=is_member, roc=_roc(scores, is_member)
+            )
+            for attack, scores in scored
         )
-        for attack, scores in scored
-    )
     return Report(
         results=results,
         signals=signals,
         name=str(signals.identity.get("records", "records")),
         class_names=signals.identity.get("class_names"),
-        settings=signals.identity,
+        settings={name: value for name, value in signals.identity.items() if name not in _INTERNAL},
         seconds={**seconds, "attack": attacked - began, "measure": time.perf_counter() - attacked},
         versions=_versions(),
-        backends=backends_in_use(),
+        backends=dict(sorted(ran.items())),
         warnings=(*warned, *dict.fromkeys(str(each.message) for each in caught)),
     )
 
@@ -124,7 +126,8 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
     if plan.target is not None and plan.shadows not in store.done:
         store.append([plan.shadows], plan.target.phi[None], [plan.target.facts])
     totals = {"train": plan.work(missing), "query": len(missing) * len(records)}
-    with bars(totals) if progress and missing else nullcontext({}) as bar:
+    shown: AbstractContextManager[Mapping[str, Bar]] = bars(totals) if progress and missing else nullcontext({})
+    with shown as bar:
         return collect(
             lambda models: train(
                 plan.recipe, records, plan.in_mask, models=models, seed=plan.seed, device=plan.device,
@@ -148,8 +151,8 @@ def _roc(scores: Array, is_member: Array) -> Roc:
 
 
 def _versions() -> dict[str, str]:
-    found = {"miafast": metadata.version("miafast"), "python": platform.python_version(), "machine": platform.machine()}
-    for name in ("numpy", "scipy", "numba", "torch"):
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("miafast", "numpy", "scipy", "torch"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 import miafast as mf
 from miafast.audit import report_on
@@ -29,11 +30,11 @@ app = typer.Typer(
 
 
 def _option(help: str) -> Any:
-    return typer.Option(help=help)
+    return typer.Option(help=escape(help))
 
 
 def _recipe_option(help: str) -> Any:
-    return typer.Option(help=f"{help} [default: fits the data]".strip(), rich_help_panel="Recipe")
+    return typer.Option(help=escape(f"{help} [default: fits the data]".strip()), rich_help_panel="Recipe")
 
 
 Text: TypeAlias = str | None
@@ -53,6 +54,8 @@ def audit(
     out: Out = Path("report"),
     data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
     label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
+    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
     shadows: Annotated[int, _option("Shadow models to train.")] = 64,
     seed: Annotated[int, _option("All randomness follows from it.")] = 0,
     membership: Annotated[str, _option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
@@ -91,8 +94,8 @@ def audit(
     workdir = out / "run" if workdir is None else workdir
     _check_out(out, scores)
     headline = _attack(attack, variance=variance, center=center, tail=tail)
-    records = mf.load(data, data_dir=data_dir, label=label)
-    options = {
+    records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
+    options: dict[str, Any] = {
         "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
         "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,

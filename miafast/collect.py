@@ -21,7 +21,8 @@ BATCH_LOGITS = 1 << 21
 class Models(Protocol):
     """What is asked of trained models: see `miafast.shadow.Models`."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
 
     def logits(self, x: Array) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from miafast.attacks import LiRA, Threshold
+from miafast.attacks.lira import LiRA
+from miafast.attacks.threshold import Threshold
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -85,7 +86,7 @@ def make_plan(
     check_device(device)
 
     chunk = stack_size(recipe, records)
-    settings = {
+    settings: dict[str, Any] = {
         "records": records.name,
         "records_fingerprint": records.fingerprint,
         "class_names": None if records.class_names is None else list(records.class_names),
@@ -98,7 +99,8 @@ def make_plan(
         "chunk": chunk,
         "device": device,
     }
-    asked_target, warned = None, ()
+    asked_target: Target | None = None
+    warned: tuple[str, ...] = ()
     if target is not None:
         asked_target = _ask_target(target, records, asked, _is_member(is_member, records))
         settings["target_phi_crc32"] = zlib.crc32(asked_target.phi.data)
@@ -107,7 +109,7 @@ def make_plan(
     elif is_member is not None:
         raise ValueError("is_member is given without target; give the target model, or drop is_member.")
     return Plan(
-        recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=int(settings["shadows"]), chunk=chunk,
+        recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
         target=asked_target, seed=seed, device=device, settings=settings, warned=warned,
     )  # fmt: skip
 

@@ -22,6 +22,10 @@ class Roc:
 
     A record is called a member when its score is at or above the threshold; equal scores stand or fall together.
     Everything pools all targets, except what is named per_target. Made by `roc`.
+
+    >>> found = roc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
+    >>> found.thresholds, found.tpr, found.auc
+    (array([inf,  3.,  2.,  1.]), array([0. , 0.5, 1. , 1. ]), 0.875)
     """
 
     thresholds: Array = field(repr=False)  # [points] strictly descending after the leading +inf
@@ -46,7 +50,8 @@ class Roc:
     @cached_property
     def auc(self) -> float:
         """The chance that a member outscores a non-member, ties counting half. ½ is guessing."""
-        return float(np.diff(self.fpr) @ (self.tpr[1:] + self.tpr[:-1]) / 2)
+        in_order = np.sum(np.diff(self.false_positives) * (self.true_positives[1:] + self.true_positives[:-1]))
+        return float(in_order / (2 * self.members * self.non_members))
 
     @cached_property
     def balanced_accuracy(self) -> float:
@@ -207,12 +212,14 @@ class Roc:
         if self.targets == 1:
             mid_fpr, mid_tpr = (self.fpr[1:] + self.fpr[:-1]) / 2, (self.tpr[1:] + self.tpr[:-1]) / 2
             members, non_members = np.diff(self.true_positives), np.diff(self.false_positives)
-            spread = members @ (1 - mid_fpr - self.auc) ** 2 / self.members**2
-            return float(spread + non_members @ (mid_tpr - self.auc) ** 2 / self.non_members**2)
+            spread = np.sum(members * (1 - mid_fpr - self.auc) ** 2) / self.members**2
+            return float(spread + np.sum(non_members * (mid_tpr - self.auc) ** 2) / self.non_members**2)
         pull = np.zeros(self.scores.shape[1])
         ascending = self.thresholds[:0:-1]
         for scores, is_member in self._rows():
-            point = len(ascending) - np.searchsorted(ascending, scores)
+            order = np.argsort(scores)  # so that the search walks through memory
+            point = np.empty(scores.size, np.intp)
+            point[order] = len(ascending) - np.searchsorted(ascending, scores[order])
             below = 1 - (self.fpr[point] + self.fpr[point - 1]) / 2  # share of non-members that a member outscores
             above = (self.tpr[point] + self.tpr[point - 1]) / 2  # share of members that outscore a non-member
             pull += np.where(is_member, (below - self.auc) / self.members, (above - self.auc) / self.non_members)
@@ -255,7 +262,7 @@ def roc(scores: Any, is_member: Any) -> Roc:
 def _roc(scores: Array, is_member: Array) -> Roc:
     counts = roc_counts(scores, is_member)
     return Roc(
-        thresholds=np.concatenate(([np.inf], counts.thresholds)),
+        thresholds=np.concatenate((np.array([np.inf], counts.thresholds.dtype), counts.thresholds)),
         false_positives=np.concatenate(([0], counts.false_positives)),
         true_positives=np.concatenate(([0], counts.true_positives)),
         members=int(counts.true_positives[-1]),

@@ -74,18 +74,18 @@ class Store:
         """Everything measured so far as one table; raises StoreError while models are missing."""
         if missing := sorted(set(range(len(self.in_mask))) - set(self.done)):
             raise StoreError(f"{len(missing)} of {len(self.in_mask)} models are missing (first: {missing[0]}); resume.")
-        column = {
-            name: np.array([self.done[model].get(name, np.nan) for model in sorted(self.done)])
-            for name in ("train_accuracy", "test_accuracy")
-        }
         return Signals(
             phi=self._phi, in_mask=self.in_mask, labels=self.labels, has_target=self.identity["has_target"],
-            identity=self.identity, **column,
+            train_accuracy=self._column("train_accuracy"), test_accuracy=self._column("test_accuracy"),
+            identity=self.identity,
         )  # fmt: skip
 
     def seconds(self, name: str) -> float:
         """The sum of a time over all models, earlier sessions of the run included."""
         return float(sum(fact.get(name, 0.0) for fact in self.done.values()))
+
+    def _column(self, name: str) -> Array:
+        return np.array([self.done[model].get(name, np.nan) for model in sorted(self.done)])
 
     def close(self) -> None:
         if self._lock is not None:
@@ -228,7 +228,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
 
 def _open(path: Path, shape: tuple[int, ...] | None = None, dtype: Any = None, *, mode: Any = "r") -> Array:
     try:
-        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        array: Array = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise StoreError(f"{str(path)!r} cannot be read ({error}); the folder is damaged: use a new one.") from error
     if shape is not None and (array.shape != shape or array.dtype != dtype):

@@ -103,6 +103,11 @@ class Signals:
 
     With ``has_target`` the last model is the user's target and the others are its shadows; its `in_mask` row says who
     is a member. Otherwise every model is the target in turn.
+
+    >>> import numpy as np
+    >>> signals = Signals(phi=np.zeros((2, 3, 1)), in_mask=np.eye(2, 3, dtype=bool), labels=np.array([0, 1, 0]))
+    >>> signals.models, signals.records, signals.queries
+    (2, 3, 1)
     """
 
     phi: Array  # [models, records, queries] float32

@@ -132,8 +132,8 @@ def test_every_command_has_help(
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     np.savez(tmp_path / "toy.npz", x=rng.normal(size=(4000, 64)).astype(np.float32), y=rng.integers(0, 3, 4000))
-    command = [sys.executable, "-m", "miafast.cli", "audit", "--data", str(tmp_path / "toy.npz"), "--shadows", "4"]
-    command += ["--hidden", "256", "--epochs", "500", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "miafast.cli", "audit", "--data", str(tmp_path / "toy.npz"), "--shadows", "8"]
+    command += ["--hidden", "256", "--epochs", "2000", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "out" / "run" / "phi.npy").exists() and time.monotonic() < deadline:

@@ -114,6 +114,24 @@ def test_report_json_fits_its_schema(which: str) -> None:
     jsonschema.validate(json.loads(json.dumps(demo_report(**REPORTS[which]).facts)), schema)
 
 
+def test_settings_are_readable_on_the_page(tmp_path: Path) -> None:
+    settings = {
+        "recipe": {"hidden": [64, 32], "augment": None},
+        "mirror": True,
+        "print": "0f" * 32,
+        "class_names": ["x"],
+    }
+    page = demo_report(settings=settings).save(tmp_path).joinpath("report.html").read_text("utf-8")
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)[:4]
+    assert rows == [
+        ("recipe · hidden", "64, 32"),
+        ("recipe · augment", "none"),
+        ("mirror", "yes"),
+        ("print", "0f" * 8 + "…"),
+    ]
+    assert _facts(tmp_path)["settings"] == settings
+
+
 def test_user_text_is_escaped(tmp_path: Path) -> None:
     report = demo_report(**REPORTS["hostile names"])
     named = dataclasses.replace(report.results[0], name=HOSTILE, options=HOSTILE)
@@ -128,6 +146,13 @@ def test_a_file_in_the_way_is_named(where: str, demo: Report, tmp_path: Path) ->
     with pytest.raises(OSError, match=r"folder='.*file.*' cannot be written \(.*\); .* choose another folder"):
         demo.save(tmp_path / where)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_in_the_way_leaves_all_files_as_they_were(demo: Report, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").mkdir()
+    with pytest.raises(OSError, match=r"scores\.csv there is a folder"):
+        demo.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 
 
 @pytest.fixture

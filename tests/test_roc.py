@@ -321,7 +321,7 @@ def few_vulnerable(draw: np.random.Generator, targets: int, records: int) -> tup
 
 
 def _check_clustered(kind: Callable[..., tuple[np.ndarray, np.ndarray]], repeats: int, least: float) -> None:
-    scores, is_member = kind(np.random.default_rng(11), 2, 1_000_000)
+    scores, is_member = kind(np.random.default_rng(11), 2, 400_000)
     truth = mf.roc(scores.ravel(), is_member.ravel())
     tpr = {fpr: truth.tpr_at(fpr) for fpr in (0.1, 0.01, 0.001)}
     share = covered(lambda draw: kind(draw, 16, 1000), tpr, truth.auc, repeats, seed=12)

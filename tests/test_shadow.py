@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import miafast as mf  # noqa: E402
+from miafast import _native  # noqa: E402
 from miafast.ops.mlp_steps import kept  # noqa: E402
 from miafast.shadow import Recipe, membership, stack_size, train, work, wrap  # noqa: E402
 from miafast.shadow.batches import Batches, learning_rates  # noqa: E402
@@ -195,6 +196,20 @@ def test_native_training_agrees_with_a_plain_pytorch_loop(name: str) -> None:
     expected = module.eval()(torch.from_numpy(records.inputs())).detach()
     got = train(recipe, records, mask, models=[model], seed=seed).logits(records.inputs())[0]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("name", ["dropout", "smoothed", "nesterov", "bfloat16"])
+def test_every_instruction_set_trains_the_same_models(name: str, isa: str) -> None:
+    records = blobs(records=80)
+    mask = membership(len(records), 2, seed=0)
+    best = train(RECIPES[name], records, mask, models=[0, 1], seed=1).logits(records.inputs())
+    _native.limit_isa(isa)
+    try:
+        limited = train(RECIPES[name], records, mask, models=[0, 1], seed=1).logits(records.inputs())
+    finally:
+        _native.limit_isa(_native.isas()[-1])
+    torch.testing.assert_close(limited, best, rtol=1e-4, atol=1e-2 if name == "bfloat16" else 1e-4)
 
 
 def test_the_numpy_truth_trains_the_same_models() -> None:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -30,7 +30,14 @@ BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 #: Backends by kind of memory, best first.
 BACKENDS = {"cpu": ("cpp", "numba", "numpy")}
 
-_forced: ContextVar[str | None] = ContextVar("miafast_backend", default=None)
+
+class _Context(NamedTuple):
+    forced: str | None = None
+    ran: dict[str, str] | None = None  # op -> backend, while inside `recording`
+
+
+_PLAIN = _Context()
+_context: ContextVar[_Context] = ContextVar("miafast_ops", default=_PLAIN)
 _ops: dict[str, Op[..., Any]] = {}
 
 
@@ -50,12 +57,15 @@ class Op(Generic[P, R]):
         host_kwargs = {name: _to_host(value) for name, value in kwargs.items()}
         if self.contract is not None:
             self.contract(*host_args, **host_kwargs)
-        result = self.twin()[1](*host_args, **host_kwargs)
+        name, twin = self.twin()
+        result = twin(*host_args, **host_kwargs)
+        if (ran := _context.get().ran) is not None:
+            ran[self.name] = name
         return cast(R, _to_torch(result) if "torch" in kinds else result)
 
     def twin(self) -> tuple[str, Callable[..., R]]:
         """The backend, and its function, that `__call__` would run now on arrays in main memory."""
-        forced = _forced.get()
+        forced = _context.get().forced
         for name in (forced,) if forced else BACKENDS["cpu"]:
             found, reason = find_twin(self, name)
             if found is not None:
@@ -105,11 +115,23 @@ def backend(name: str) -> Iterator[None]:
     known = sorted({each for names in BACKENDS.values() for each in names})
     if name not in known:
         raise ValueError(f"backend={name!r} is not known; choose one of {', '.join(known)}.")
-    token = _forced.set(name)
+    token = _context.set(_context.get()._replace(forced=name))
     try:
         yield
     finally:
-        _forced.reset(token)
+        _context.reset(token)
+
+
+@contextmanager
+def recording() -> Iterator[dict[str, str]]:
+    """Collect which op ran on which backend inside; nested recordings share one table."""
+    context = _context.get()
+    ran = {} if context.ran is None else context.ran
+    token = _context.set(context._replace(ran=ran))
+    try:
+        yield ran
+    finally:
+        _context.reset(token)
 
 
 def every_op() -> dict[str, Op[..., Any]]:
@@ -144,13 +166,6 @@ def backends() -> Backends:
     for name, each in every_op().items():
         table[name] = {where: find_twin(each, where)[1] or "yes" for names in BACKENDS.values() for where in names}
     return table
-
-
-def backends_in_use() -> dict[str, str]:
-    """op -> the backend that a call on arrays in main memory runs on now; ops that a forced one lacks are left out."""
-    forced = _forced.get()
-    able = {name: each for name, each in every_op().items() if forced is None or find_twin(each, forced)[0]}
-    return {name: each.twin()[0] for name, each in able.items()}
 
 
 def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -65,7 +65,7 @@ def _beta_fraction(a: Array, x: Array) -> Array:
     b = 0.5
     c = np.ones_like(x)
     d = 1 / (1 - (a + b) * x / (a + 1))
-    result = d.copy()
+    result: Array = d.copy()
     for step in range(1, 100_000):
         for term in (
             step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,9 @@ def all_or_nothing(folder: Path) -> Iterator[Callable[[str], Path]]:
         folder.mkdir(parents=True, exist_ok=True)
         _probe(folder)
         yield temporary
+        for final in pending.values():
+            if final.is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{final.name} there is a folder")
         for path, final in pending.items():
             os.replace(path, final)
     except OSError as error:

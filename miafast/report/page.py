@@ -67,7 +67,7 @@ def _ordered(settings: Facts) -> list[str]:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Rows (name, text) of settings within settings."""
+    """Rows (name, text) of settings within settings; fingerprints by their beginning."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from _flat(each, f"{name} · {key}" if name else str(key))
@@ -76,7 +76,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif value is None or isinstance(value, bool):
         yield name, {None: "none", True: "yes", False: "no"}[value]
     else:
-        yield name, str(value)
+        yield name, re.sub(r"^([0-9a-f]{16})[0-9a-f]{16,}$", r"\1…", str(value))
 
 
 def _together(text: str) -> str:

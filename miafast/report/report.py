@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +29,11 @@ class AttackResult:
     """What one attack said of every record, and how well it told members from non-members.
 
     Raises ValueError when `scores` and `is_member` do not fit together.
+
+    >>> import miafast as mf, numpy as np
+    >>> scores, is_member = np.array([3.0, 1.0, 2.0, 0.0]), np.array([True, True, False, False])
+    >>> AttackResult("loss threshold", "Threshold()", scores, is_member, roc=mf.roc(scores, is_member)).roc.auc
+    0.75
     """
 
     name: str  # "LiRA online", "loss threshold"
@@ -56,6 +61,22 @@ class Report:
     same targets: [models, records] scores when every model was the target in turn, [records] for the user's target.
 
     Raises ValueError when results, signals and names do not fit together.
+
+    >>> import miafast as mf, numpy as np
+    >>> is_member, phi = np.arange(40) < 20, np.linspace(5, -5, 40)
+    >>> signals = mf.Signals(phi[None, :, None], is_member[None], labels=np.zeros(40, int), has_target=True)
+    >>> result = AttackResult("phi", "phi itself", phi, is_member, roc=mf.roc(phi, is_member))
+    >>> print(mf.Report((result,), signals))                                           # doctest: +ELLIPSIS
+                       phi
+    ───────────────────────...
+    AUC                1.000 (...)
+    balanced accuracy  100.0 %
+    TPR at 10 % FPR    100.0 % (...)
+    TPR at 1 % FPR     not measurable
+    TPR at 0.1 % FPR   not measurable
+    TPR at 0.01 % FPR  not measurable
+    <BLANKLINE>
+    With 20 non-members, 1 %, 0.1 % and 0.01 % FPR cannot be measured; that takes 100, 1,000 and 10,000.
     """
 
     results: tuple[AttackResult, ...]
@@ -106,7 +127,7 @@ class Report:
     def __str__(self) -> str:
         return words.terminal_table(self._measures, warnings=self._warnings)
 
-    def save(self, folder: str | Path, *, scores: Literal["csv", "parquet"] = "csv") -> Path:
+    def save(self, folder: str | Path, *, scores: str = "csv") -> Path:
         """Write report.html, roc.png, report.json and scores.csv (or scores.parquet) into a folder, made if need be.
 
         report.json is described by ``report.schema.json`` in this package. All four files appear together: after an
