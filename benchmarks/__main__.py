@@ -45,7 +45,8 @@ def run(asked: argparse.Namespace) -> int:
             failed.append(str(error))
             continue
         rows += done
-        print(bench.section(done).markdown(), end="\n\n", flush=True)
+        if done:
+            print(bench.section(done).markdown(), end="\n\n", flush=True)
     if not asked.smoke and rows:
         print(f"saved to {table.save(bench.section(rows), where, asked.out)}")
     for reason in failed:

@@ -68,6 +68,21 @@ inline void copy_signals(Storage storage, const char* from, std::int64_t stride,
     }
 }
 
+// What signals are counted from in Pooling::total, so that a large mean costs no digits.
+inline double first_signal(const Shadow& shadow) {
+    double first = 0;
+    copy_signals(shadow.storage, shadow.phi, shadow.record_stride, 1, &first);
+    return std::isfinite(first) ? first : 0.0;
+}
+
+inline void prefetch(const void* place) {
+#if defined(__GNUC__)
+    __builtin_prefetch(place);
+#else
+    (void)place;
+#endif
+}
+
 inline bool any(I64 mask) {
     std::int64_t lane[lanes<F64>];
     std::memcpy(lane, &mask, sizeof(mask));
@@ -139,15 +154,16 @@ class Block {
     // A block's signals of all models and queries fit the second-level cache.
     static std::int64_t records_for(const Shadow& shadow) {
         const std::int64_t fitting =
-            (1 << 18) / (shadow.models * shadow.queries * static_cast<std::int64_t>(sizeof(T)));
-        return std::clamp<std::int64_t>(fitting, 4 * whole, 512) / whole * whole;
+            (1 << 19) / (shadow.models * shadow.queries * static_cast<std::int64_t>(sizeof(T)));
+        return std::clamp<std::int64_t>(fitting, 4 * whole, 1024) / whole * whole;
     }
 
-    Block(const Shadow& shadow, Center center, double pivot, bool same_counts)
+    Block(const Shadow& shadow, Center center, Pooling pooling, bool same_counts)
         : shadow_(shadow),
           median_(center == Center::median),
           same_counts_(same_counts),
-          pivot_(pivot),
+          total_(pooling == Pooling::total),
+          pivot_(total_ ? first_signal(shadow) : 0.0),
           most_(records_for(shadow)),
           rows_(shadow.models),
           masks_(shadow.models),
@@ -328,6 +344,10 @@ class Block {
             F64 in_sum = load<F64>(mean_[in] + lane), in_squares = load<F64>(squares_[in] + lane);
             F64 out_sum = load<F64>(mean_[out] + lane), out_squares = load<F64>(squares_[out] + lane);
             for (int step = 0; step < models; ++step) {
+                if (first + models + step < shadow_.models) {
+                    prefetch(rows_[first + models + step] + lane);
+                    prefetch(masks_[first + models + step] + lane);
+                }
                 const F64 x = load_wide(rows_[first + step] + lane) - start;
                 const I64 mask = load_mask(masks_[first + step] + lane);
                 const F64 square = x * x;
@@ -434,7 +454,7 @@ class Block {
     void keep(std::int64_t lane, F64 x, F64 center, F64 squares, int side) {
         store_narrow(measured.distance[side] + lane, x - center);
         store_narrow(measured.squares[side] + lane, squares);
-        store_narrow(measured.offset[side] + lane, center - pivot_);
+        if (total_) store_narrow(measured.offset[side] + lane, center - pivot_);
         if (same_counts_) {
             store<F64>(center_now_[side] + lane, center);
             store<F64>(squares_now_[side] + lane, squares);
@@ -461,7 +481,7 @@ class Block {
 
     Arena arena_;
     const Shadow& shadow_;
-    const bool median_, same_counts_;
+    const bool median_, same_counts_, total_;
     const double pivot_;
     const std::int64_t most_;
     std::int64_t count_ = 0, width_ = 0;
@@ -551,19 +571,13 @@ inline void add_scores(const Measured<T>& measured, std::int64_t width, std::int
     }
 }
 
-inline double first_signal(const Shadow& shadow) {
-    double first = 0;
-    copy_signals(shadow.storage, shadow.phi, shadow.record_stride, 1, &first);
-    return std::isfinite(first) ? first : 0.0;
-}
-
 // The sides of records [begin, end), and the moments of both sides over them.
 template <typename T>
 void sides_of(const Shadow& shadow, const Target& target, Center center, Pooling pooling,
               const LogTables& logs, std::int64_t begin, std::int64_t end, const Sides<T>& sides,
               Moments* moments) {
     Arena arena;
-    Block<T> block(shadow, center, first_signal(shadow), false);
+    Block<T> block(shadow, center, pooling, false);
     const std::int64_t most = Block<T>::records_for(shadow), records = shadow.records;
     double* signals = arena.take<double>(most);
     for (std::int64_t first = begin; first < end; first += most) {
@@ -622,7 +636,7 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
 template <typename T>
 void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling, const LogTables& logs,
                          std::int64_t begin, std::int64_t end, Moments* moments) {
-    Block<T> block(shadow, Center::mean, first_signal(shadow), same_counts);
+    Block<T> block(shadow, Center::mean, pooling, same_counts);
     const std::int64_t most = Block<T>::records_for(shadow);
     for (std::int64_t first = begin; first < end; first += most) {
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
@@ -642,7 +656,7 @@ void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling
 template <typename T>
 void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, const Rules<T>* rules,
                         std::int64_t begin, std::int64_t end, T* scores) {
-    Block<T> block(shadow, center, 0.0, same_counts);
+    Block<T> block(shadow, center, Pooling::none, same_counts);
     const std::int64_t most = Block<T>::records_for(shadow), models = shadow.models;
     Arena arena;
     T* sums = arena.take<T>(shadow.queries > 1 ? models * most : most);
@@ -659,6 +673,10 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
                 add_scores(block.measured, block.width(), query, rules[model], sum);
                 if (query + 1 < shadow.queries) continue;
                 T* to = scores + model * shadow.records + first;
+                if (shadow.queries == 1) {
+                    std::memcpy(to, sum, count * sizeof(T));
+                    continue;
+                }
                 for (std::int64_t lane = 0; lane < count; ++lane) {
                     to[lane] = sum[lane] / static_cast<T>(shadow.queries);
                 }

@@ -32,6 +32,22 @@ inline void finish_phi(const Logits& logits, const char* first, std::int64_t cou
     std::memcpy(phi, result, count * sizeof(T));
 }
 
+// Largest of `count` vectors, `stride` numbers apart. Four at a time: one chain of comparisons would wait for
+// itself.
+template <typename V, typename T>
+inline V largest_of(const T* from, std::int64_t count, std::int64_t stride) {
+    V top = load<V>(from), second = top, third = top, fourth = top;
+    std::int64_t i = 1;
+    for (; i + 4 <= count; i += 4) {
+        top = max(load<V>(from + i * stride), top);
+        second = max(load<V>(from + (i + 1) * stride), second);
+        third = max(load<V>(from + (i + 2) * stride), third);
+        fourth = max(load<V>(from + (i + 3) * stride), fourth);
+    }
+    for (; i < count; ++i) top = max(load<V>(from + i * stride), top);
+    return max(max(top, second), max(third, fourth));
+}
+
 // Largest logit of a row of whole vectors and the sum of exponentials relative to it. `next` is what memory
 // to ask for meanwhile, `step` bytes per vector: the sums take longer than the reading, which would stop for
 // them.
@@ -39,10 +55,8 @@ template <typename T>
 inline void reduce_row(const T* row, std::int64_t length, const char* next, std::int64_t step, T* largest,
                        T* sum) {
     using V = VectorOf<T>;
-    V top = load<V>(row);
-    for (std::int64_t c = lanes<V>; c < length; c += lanes<V>) top = max(load<V>(row + c), top);
-    *largest = max_of_lanes(top);
-    top = broadcast<V>(*largest);
+    *largest = max_of_lanes(largest_of<V>(row, length / lanes<V>, lanes<V>));
+    const V top = broadcast<V>(*largest);
     V total = V{};
     for (std::int64_t c = 0; c < length; c += lanes<V>, next += step) {
         MIAFAST_PREFETCH(next);
@@ -57,8 +71,7 @@ inline void reduce_tile(const T* tile, std::int64_t classes, std::int64_t width,
                         std::int64_t step, T* largest, T* sum) {
     using V = VectorOf<T>;
     for (std::int64_t i = 0; i < width; i += lanes<V>) {
-        V top = load<V>(tile + i);
-        for (std::int64_t c = 1; c < classes; ++c) top = max(load<V>(tile + c * width + i), top);
+        const V top = largest_of<V>(tile + i, classes, width);
         V total = V{};
         for (std::int64_t c = 0; c < classes; ++c, next += step) {
             MIAFAST_PREFETCH(next);

@@ -33,7 +33,8 @@ def _agree(got: np.ndarray, expected: np.ndarray, tolerance: object) -> None:
     assert got.shape == expected.shape
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(got[~finite], expected[~finite])
-    error = np.abs(got.astype(np.float64) - expected, where=finite, out=np.zeros(expected.shape))
+    error = np.zeros(expected.shape)
+    error[finite] = np.abs(got[finite].astype(np.float64) - expected[finite])
     worst = np.max(error - np.broadcast_to(np.asarray(tolerance), expected.shape), initial=-1.0, where=finite)
     assert worst <= 0, f"off by {error.max()} where {tolerance} is allowed"
 
