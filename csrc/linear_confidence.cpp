@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <optional>
 #include <type_traits>
+
+#include "amx.h"
 
 #define MIAFAST_KERNEL "linear_confidence_kernel.h"
 #include "each_isa.h"
@@ -39,30 +42,42 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
     if (job.models == 0) return -1;
     const auto pack = MIAFAST_PICK(pack_shared);
+    const auto pair = MIAFAST_PICK(pair_shared);
     const auto kernel = MIAFAST_PICK(confidence);
     const std::int64_t panel = MIAFAST_PICK(panel_records)(job.is_double()), bytes = job.is_double() ? 8 : 4;
     const std::int64_t records = job.features.records, features = job.features.classes;
     const bool shared = job.features.lead_shape.empty();
-    const std::int64_t panel_bytes = std::max<std::int64_t>(1, features) * bytes;
-    const std::int64_t round = shared ? rounded(panels_bytes / panel_bytes, panel) : records;
-    Workspace panels;
+    const std::int64_t record_bytes = features * bytes, words = MIAFAST_PICK(words_of_pairs)(features);
+    const std::int64_t round = shared ? rounded(panels_bytes / record_bytes, panel) : records;
+    Workspace memory;
     std::atomic<std::int64_t> first_bad{none};
     for (std::int64_t start = 0; start < records; start += round) {
         const std::int64_t stop = std::min(records, start + round);
-        char* packed = shared ? panels.take<char>(0, rounded(stop - start, panel) * panel_bytes) : nullptr;
-        if (shared)
+        char* packed = shared ? memory.take<char>(0, rounded(stop - start, panel) * record_bytes) : nullptr;
+        std::uint32_t* pairs = nullptr;
+        if (shared) {
+            std::atomic<bool> fits{true};
             parallel_for(stop - start, panel, [&](std::int64_t begin, std::int64_t end) {
-                pack(job, start + begin, start + end, packed + begin * features * bytes);
+                if (!pack(job, start + begin, start + end, packed + begin * record_bytes)) fits = false;
             });
+            if (fits) {
+                const std::int64_t panels = rounded(stop - start, panel) / panel;
+                pairs = memory.take<std::uint32_t>(1, panels * panel * words);
+                parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
+                    pair(packed + begin * panel * record_bytes, end - begin, features,
+                         pairs + begin * panel * words);
+                });
+            }
+        }
         const std::int64_t size = rounded(piece_size(job, stop - start, shared), panel);
         const std::int64_t pieces = (stop - start + size - 1) / size;
         parallel_for(job.models * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-            Workspace memory;
+            Workspace own;
             for (std::int64_t piece = begin; piece < end; ++piece) {
                 const std::int64_t offset = piece % pieces * size, from = start + offset;
-                const char* own = shared ? packed + offset * features * bytes : nullptr;
-                const std::int64_t bad =
-                    kernel(job, piece / pieces, from, std::min(stop, from + size), own, memory);
+                const std::int64_t bad = kernel(job, piece / pieces, from, std::min(stop, from + size),
+                                                packed ? packed + offset * record_bytes : nullptr,
+                                                pairs ? pairs + offset * words : nullptr, own);
                 std::int64_t known = first_bad;
                 while (bad >= 0 && bad < known && !first_bad.compare_exchange_weak(known, bad)) {
                 }

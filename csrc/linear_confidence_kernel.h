@@ -6,8 +6,8 @@
 
 inline constexpr int product_rows = 6;  // units and vectors of records in registers
 inline constexpr int product_vectors = MIAFAST_VECTOR_BYTES == 16 || MIAFAST_VECTOR_BYTES == 32 ? 2 : 4;
-inline constexpr std::int64_t product_depth = 128;  // a panel's slice stays in the first-level cache
-inline constexpr std::int64_t groups_in_block = 16;
+inline constexpr std::int64_t product_depth = 128;   // a panel's slice stays in the first-level cache
+inline constexpr std::int64_t groups_in_block = 16;  // 96 units: whole AMX tiles too
 
 template <typename T>
 inline constexpr std::int64_t panel_width = product_vectors * lanes<VectorOf<T>>;
@@ -24,6 +24,65 @@ inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count
         std::fill(to + count, to + width, T{0});
     }
 }
+
+// Inputs that bfloat16 holds exactly (bits, small whole numbers, bfloat16 itself) go through AMX, with
+// float32 weights as the exact sum of three bfloat16 numbers: no digit is lost, and it is several times
+// faster.
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+inline bool takes_pairs(const ConfidenceJob& job) { return !job.is_double() && amx_available(); }
+
+// Words of one record in a panel of pairs.
+inline std::int64_t pair_words(std::int64_t width) { return (width + 31) / 32 * 16; }
+
+// Whether every number is finite and a bfloat16 number.
+inline bool fits_pairs(const float* panels, std::int64_t size) {
+    U32 outside = U32{};
+    for (std::int64_t i = 0; i < size; i += lanes<F32>) {
+        const U32 bits = bits_as<U32>(load<F32>(panels + i));
+        outside |= (bits & 0xffffu) | bits_as<U32>((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    std::uint32_t any = 0;
+    for (int lane = 0; lane < lanes<F32>; ++lane) any |= outside[lane];
+    return any == 0;
+}
+
+inline void pair_panel(const float* panel, std::int64_t width, std::uint32_t* to) {
+    constexpr std::int64_t records = panel_width<float>;
+    for (std::int64_t word = 0; word < pair_words(width); ++word, to += records)
+        for (std::int64_t i = 0; i < records; i += lanes<F32>) {
+            const float *low = panel + 2 * word * records + i, *high = low + records;
+            U32 pair = 2 * word < width ? bits_as<U32>(load<F32>(low)) >> 16 : U32{};
+            if (2 * word + 1 < width) pair |= bits_as<U32>(load<F32>(high));
+            std::memcpy(to + i, &pair, sizeof(pair));
+        }
+}
+
+// Rows [padded units][pair_words] of one part after the other; returns how many parts there are.
+template <typename Stored>
+inline std::int64_t pair_weights(const Logits& weight, const char* start, std::int64_t units,
+                                 std::uint32_t* words) {
+    constexpr std::int64_t parts = std::is_same_v<Stored, Bfloat16> ? 1 : 3;
+    const std::int64_t length = 2 * pair_words(weight.classes), part = (units + 15) / 16 * 16 * length;
+    auto* to = reinterpret_cast<std::uint16_t*>(words);
+    std::fill(to, to + parts * part, std::uint16_t{0});
+    for (std::int64_t unit = 0; unit < units; ++unit) {
+        const char* from = start + unit * weight.record_stride;
+        for (std::int64_t k = 0; k < weight.classes; ++k) {
+            float rest = number_at<Stored>(from + k * weight.class_stride);
+            if (rest != rest)
+                rest = std::numeric_limits<float>::quiet_NaN();  // all of its bits in the upper half
+            for (std::int64_t i = 0; i < parts; ++i) {
+                const std::uint32_t upper = bits_as<std::uint32_t>(rest) & 0xffff0000u;
+                to[i * part + unit * length + k] = static_cast<std::uint16_t>(upper >> 16);
+                rest = (upper & 0x7f800000u) == 0x7f800000u ? 0.0f : rest - bits_as<float>(upper);
+            }
+        }
+    }
+    return parts;
+}
+#else
+inline bool takes_pairs(const ConfidenceJob&) { return false; }
+#endif
 
 // Some of a layer's units, as groups of at most product_rows of nearly the same size.
 struct UnitBlock {
@@ -74,7 +133,8 @@ inline void pack_weights(const Logits& weight, const char* start, const UnitBloc
     }
 }
 
-// tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's [depth][panel_width].
+// tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's
+// [depth][panel_width].
 template <int ROWS, typename T>
 inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, T* tile) {
     using V = VectorOf<T>;
@@ -92,8 +152,7 @@ inline void multiply_group(const T* weight, const T* bias, const T* panel, std::
         }
     }
     for (int row = 0; row < ROWS; ++row)
-        for (int v = 0; v < product_vectors; ++v)
-            store<V>(tile + row * width + v * lanes<V>, sums[row][v]);
+        for (int v = 0; v < product_vectors; ++v) store<V>(tile + row * width + v * lanes<V>, sums[row][v]);
 }
 
 // tile [units][panel_width] of one block and one panel.
@@ -129,6 +188,81 @@ inline void multiply_block(const UnitBlock& block, const T* weight, const T* bia
         }
     }
 }
+
+// The panels of some records, and where AMX takes them, their pairs.
+template <typename T>
+struct Panels {
+    const T* numbers;
+    const std::uint32_t* pairs;
+};
+
+// A block of a layer's units of one model, ready to be multiplied with panel after panel.
+template <typename T>
+class BlockProduct {
+  public:
+    BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
+                 const Panels<T>& panels, Workspace& memory)
+        : block_{first, units, (units + product_rows - 1) / product_rows},
+          inner_(layer.weight.classes),
+          panels_(panels),
+          biases_(memory.take<T>(7, units)) {
+        const Logits& weight = layer.weight;
+        std::fill(biases_, biases_ + units, T{0});
+        if (layer.bias.data) {
+            Logits some = layer.bias;
+            some.classes = units;
+            pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
+        }
+        const char* start = weight.model_start(model);
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+        if (panels.pairs) {
+            const std::int64_t size = (units + 15) / 16 * 16 * pair_words(inner_);
+            std::uint32_t* words = memory.take<std::uint32_t>(8, 3 * size);
+            start += first * weight.record_stride;
+            const std::int64_t parts =
+                weight.storage == Storage::float32    ? pair_weights<float>(weight, start, units, words)
+                : weight.storage == Storage::bfloat16 ? pair_weights<Bfloat16>(weight, start, units, words)
+                                                      : pair_weights<Float16>(weight, start, units, words);
+            operand_ = {words, pair_words(inner_), parts, size};
+            tiles_.emplace();
+            return;
+        }
+#endif
+        T* weights = memory.take<T>(8, units * inner_);
+        pack_weights(weight, start, block_, weights);
+        weights_ = weights;
+    }
+
+    const UnitBlock& block() const { return block_; }
+
+    // tile [units][panel_width] of the panel whose first record is `at`.
+    void multiply(std::int64_t at, T* tile) const {
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+        if constexpr (sizeof(T) == 4) {
+            if (panels_.pairs) {
+                const std::int64_t rows = (block_.units + 15) / 16 * 16, words = pair_words(inner_);
+                for (std::int64_t unit = 0; unit < block_.units; ++unit)
+                    std::fill_n(tile + unit * panel_width<T>, panel_width<T>, biases_[unit]);
+                multiply_tiles(rows, panel_width<T>, 2 * words, operand_,
+                               {panels_.pairs + at * words, panel_width<T>}, tile, panel_width<T>, true);
+                return;
+            }
+        }
+#endif
+        multiply_block(block_, weights_, biases_, panels_.numbers + at * inner_, inner_, tile);
+    }
+
+  private:
+    UnitBlock block_;
+    std::int64_t inner_;
+    Panels<T> panels_;
+    T* biases_;
+    const T* weights_ = nullptr;
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+    AmxOperand operand_{};
+    std::optional<AmxTiles> tiles_;
+#endif
+};
 
 template <typename T>
 inline void activate(bool tanh, const T* from, std::int64_t size, T* to) {
@@ -224,53 +358,42 @@ inline void finish_outputs(const Running<T>& running, std::int64_t count, T* phi
     }
 }
 
-// Records [begin, end) of one model. `packed` are their panels, or null where this is to pack them.
+// Records [begin, end) of one model; without panels this packs them.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                                  std::int64_t end, const T* packed, Workspace& memory) {
+                                  std::int64_t end, Panels<T> panels, Workspace& memory) {
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!packed) {
+    if (!panels.numbers) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
                        own + at * x.classes);
-        packed = own;
+        panels.numbers = own;
     }
     const Running<T> running(memory, padded);
     const std::int64_t bad =
         read_labels(job.labels, begin, count, job.layers.back().weight.records, running.label);
     T* tile = memory.take<T>(6, groups_in_block * product_rows * width);
     for (std::size_t number = 0; number < job.layers.size(); ++number) {
-        const Logits &weight = job.layers[number].weight, &bias = job.layers[number].bias;
-        const std::int64_t inner = weight.classes, units = weight.records;
-        const std::int64_t groups = (units + product_rows - 1) / product_rows;
-        const std::int64_t blocks = (groups + groups_in_block - 1) / groups_in_block;
-        const std::int64_t block_units = (units + blocks - 1) / blocks;
-        T* weights = memory.take<T>(7, block_units * inner);
-        T* biases = memory.take<T>(8, block_units);
+        const Affine& layer = job.layers[number];
+        const std::int64_t units = layer.weight.records, most = groups_in_block * product_rows;
+        const std::int64_t blocks = (units + most - 1) / most, block_units = (units + blocks - 1) / blocks;
         const bool is_last = number + 1 == job.layers.size();
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
         for (std::int64_t first = 0; first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            const UnitBlock block{first, size, (size + product_rows - 1) / product_rows};
-            pack_weights(weight, weight.model_start(model), block, weights);
-            std::fill(biases, biases + size, T{0});
-            if (bias.data) {
-                Logits some = bias;
-                some.classes = size;
-                pack_weights(some, bias.model_start(model) + first * bias.class_stride, {0, 1, 1}, biases);
-            }
+            const BlockProduct<T> product(layer, model, first, size, panels, memory);
             for (std::int64_t at = 0; at < padded; at += width) {
-                multiply_block(block, weights, biases, packed + at * inner, inner, tile);
+                product.multiply(at, tile);
                 if (is_last)
-                    reduce_outputs(block, at, running, tile);
+                    reduce_outputs(product.block(), at, running, tile);
                 else
                     activate(job.tanh, tile, size * width, hidden + at * units + first * width);
             }
         }
-        packed = hidden;
+        panels = {hidden, nullptr};
     }
     const std::int64_t place = model * x.records + begin;
     finish_outputs(running, count, static_cast<T*>(job.phi) + place, job.correct + place);
@@ -281,10 +404,12 @@ inline std::int64_t panel_records(bool is_double) {
     return is_double ? panel_width<double> : panel_width<float>;
 }
 
-// The panels of records [begin, end) that all models share; begin is a multiple of the panel.
-inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* to) {
+// The panels of records [begin, end) that all models share; begin is a multiple of the panel. Returns whether
+// AMX could take them.
+inline bool pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* to) {
     const Logits& x = job.features;
     const std::int64_t width = panel_records(job.is_double());
+    bool fits = takes_pairs(job);
     for (std::int64_t at = begin; at < end; at += width) {
         const char* first = x.data + at * x.record_stride;
         const std::int64_t count = std::min(width, end - at), place = (at - begin) * x.classes;
@@ -292,12 +417,37 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
             pack_panel(x, first, count, static_cast<double*>(to) + place);
         else
             pack_panel(x, first, count, static_cast<float*>(to) + place);
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+        fits = fits && fits_pairs(static_cast<float*>(to) + place, width * x.classes);
+#endif
     }
+    return fits;
+}
+
+// Words of one record's pairs, 0 where there are none.
+inline std::int64_t words_of_pairs([[maybe_unused]] std::int64_t width) {
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+    return pair_words(width);
+#else
+    return 0;
+#endif
+}
+
+// The pairs of `count` panels.
+inline void pair_shared([[maybe_unused]] const void* panels, [[maybe_unused]] std::int64_t count,
+                        [[maybe_unused]] std::int64_t width, [[maybe_unused]] std::uint32_t* to) {
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+    for (std::int64_t panel = 0; panel < count; ++panel)
+        pair_panel(static_cast<const float*>(panels) + panel * panel_width<float> * width, width,
+                   to + panel * panel_width<float> * pair_words(width));
+#endif
 }
 
 inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                               std::int64_t end, const void* packed, Workspace& memory) {
+                               std::int64_t end, const void* panels, const std::uint32_t* pairs,
+                               Workspace& memory) {
     if (job.is_double())
-        return confidence_of(job, model, begin, end, static_cast<const double*>(packed), memory);
-    return confidence_of(job, model, begin, end, static_cast<const float*>(packed), memory);
+        return confidence_of<double>(job, model, begin, end, {static_cast<const double*>(panels), nullptr},
+                                     memory);
+    return confidence_of<float>(job, model, begin, end, {static_cast<const float*>(panels), pairs}, memory);
 }

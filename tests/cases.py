@@ -373,6 +373,16 @@ def linear_confidence_cases() -> Iterator[Case]:
     yield Case("reversed", (features[:, ::-1, ::-1], weight[::-1, ::-1], bias[:, ::-1], labels[::-1].astype(">i4")))
     turned = features[0].astype(np.float16, order="F"), np.asfortranarray(weight[0])
     yield Case("fortran-order-and-mixed-types", (*turned, bias[0].astype(np.float64), labels))
+    bits = (features[0] > 0).astype(np.float32)  # exact in bfloat16, which kernels may make use of
+    for name, exact, matrix in (
+        ("bits", bits, weight[0]), ("bits-broken-weight", bits, np.where(weight[0] > 2, np.nan, weight[0])),
+        ("bits-infinite-weight", bits, np.where(weight[0] > 2, np.inf, weight[0])), ("bits-tiny-weight", bits,
+        weight[0] * np.float32(1e-30)), ("bits-largest-weight", bits * 0.125, weight * np.float32(2.0**125)),
+        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", _bfloat16(features[0]), weight),
+        ("bfloat16-infinite-features", _bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
+        ("float16-bits", bits.astype(np.float16), weight.astype(np.float16)),
+    ):  # fmt: skip
+        yield Case(name, (exact, matrix.astype(exact.dtype if exact.dtype == np.float16 else np.float32), bias, labels))
     yield Case("broadcast", (np.broadcast_to(features[0], (3, 120, 24)), weight[0], None, labels))
     yield from _linear_of_odd_values()
     yield Case("many-classes", _linear(150, 5003, 32), slow=True)
