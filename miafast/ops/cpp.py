@@ -42,9 +42,7 @@ def linear_confidence(features: Array, weight: Array, bias: Array | None, labels
     return result
 
 
-def mlp_confidence(
-    x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str
-) -> Confidence:
+def mlp_confidence(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> Confidence:
     shape = (len(weights), len(x))
     result = Confidence(np.empty(shape, result_dtype(x, weights)), np.empty(shape, bool))
     _confidence(x, layers(np.ascontiguousarray(weights), widths), labels, result, tanh=activation == "tanh")

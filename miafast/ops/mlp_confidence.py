@@ -30,9 +30,7 @@ def _contract(x: Array, weights: Array, labels: Array, *, widths: Sequence[int],
 
 
 @op(_contract)
-def mlp_confidence(
-    x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str
-) -> Confidence:
+def mlp_confidence(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> Confidence:
     """phi of every model for every record, and who is right, as `linear_confidence` gives it for a last layer.
 
     Args:
