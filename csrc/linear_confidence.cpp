@@ -42,33 +42,29 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
     if (job.models == 0) return -1;
     const auto pack = MIAFAST_PICK(pack_shared);
-    const auto pair = MIAFAST_PICK(pair_shared);
     const auto kernel = MIAFAST_PICK(confidence);
     const std::int64_t panel = MIAFAST_PICK(panel_records)(job.is_double()), bytes = job.is_double() ? 8 : 4;
     const std::int64_t records = job.features.records, features = job.features.classes;
     const bool shared = job.features.lead_shape.empty();
-    const std::int64_t record_bytes = features * bytes, words = MIAFAST_PICK(words_of_pairs)(features);
+    const std::int64_t record_bytes = features * bytes, words = MIAFAST_PICK(words_of_pairs)(job);
+    const std::int64_t grain = rounded((std::int64_t{1} << 17) / std::max<std::int64_t>(1, features),
+                                       panel);  // some 50 microseconds
     const std::int64_t round = shared ? rounded(panels_bytes / record_bytes, panel) : records;
     Workspace memory;
     std::atomic<std::int64_t> first_bad{none};
     for (std::int64_t start = 0; start < records; start += round) {
         const std::int64_t stop = std::min(records, start + round);
         char* packed = shared ? memory.take<char>(0, rounded(stop - start, panel) * record_bytes) : nullptr;
-        std::uint32_t* pairs = nullptr;
-        if (shared) {
-            std::atomic<bool> fits{true};
-            parallel_for(stop - start, panel, [&](std::int64_t begin, std::int64_t end) {
-                if (!pack(job, start + begin, start + end, packed + begin * record_bytes)) fits = false;
+        std::uint32_t* pairs =
+            shared ? memory.take<std::uint32_t>(1, rounded(stop - start, panel) * words) : nullptr;
+        std::atomic<bool> fits{shared};
+        if (shared)
+            parallel_for(stop - start, grain, [&](std::int64_t begin, std::int64_t end) {
+                if (!pack(job, start + begin, start + end, packed + begin * record_bytes,
+                          pairs + begin * words))
+                    fits = false;
             });
-            if (fits) {
-                const std::int64_t panels = rounded(stop - start, panel) / panel;
-                pairs = memory.take<std::uint32_t>(1, panels * panel * words);
-                parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
-                    pair(packed + begin * panel * record_bytes, end - begin, features,
-                         pairs + begin * panel * words);
-                });
-            }
-        }
+        if (!fits) pairs = nullptr;
         const std::int64_t size = rounded(piece_size(job, stop - start, shared), panel);
         const std::int64_t pieces = (stop - start + size - 1) / size;
         parallel_for(job.models * pieces, 1, [&](std::int64_t begin, std::int64_t end) {

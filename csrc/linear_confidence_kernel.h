@@ -29,8 +29,6 @@ inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count
 // float32 weights as the exact sum of three bfloat16 numbers: no digit is lost, and it is several times
 // faster.
 #if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
-inline bool takes_pairs(const ConfidenceJob& job) { return !job.is_double() && amx_available(); }
-
 // Words of one record in a panel of pairs.
 inline std::int64_t pair_words(std::int64_t width) { return (width + 31) / 32 * 16; }
 
@@ -80,8 +78,6 @@ inline std::int64_t pair_weights(const Logits& weight, const char* start, std::i
     }
     return parts;
 }
-#else
-inline bool takes_pairs(const ConfidenceJob&) { return false; }
 #endif
 
 // Some of a layer's units, as groups of at most product_rows of nearly the same size.
@@ -404,43 +400,36 @@ inline std::int64_t panel_records(bool is_double) {
     return is_double ? panel_width<double> : panel_width<float>;
 }
 
+// Words of one record's pairs, 0 where AMX takes none.
+inline std::int64_t words_of_pairs([[maybe_unused]] const ConfidenceJob& job) {
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+    if (!job.is_double() && amx_available()) return pair_words(job.features.classes);
+#endif
+    return 0;
+}
+
 // The panels of records [begin, end) that all models share; begin is a multiple of the panel. Returns whether
-// AMX could take them.
-inline bool pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* to) {
+// their pairs, if any are wanted, hold them too.
+inline bool pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels,
+                        [[maybe_unused]] std::uint32_t* pairs) {
     const Logits& x = job.features;
     const std::int64_t width = panel_records(job.is_double());
-    bool fits = takes_pairs(job);
+    bool fits = words_of_pairs(job) > 0;
     for (std::int64_t at = begin; at < end; at += width) {
         const char* first = x.data + at * x.record_stride;
         const std::int64_t count = std::min(width, end - at), place = (at - begin) * x.classes;
-        if (job.is_double())
-            pack_panel(x, first, count, static_cast<double*>(to) + place);
-        else
-            pack_panel(x, first, count, static_cast<float*>(to) + place);
+        if (job.is_double()) {
+            pack_panel(x, first, count, static_cast<double*>(panels) + place);
+            continue;
+        }
+        float* panel = static_cast<float*>(panels) + place;
+        pack_panel(x, first, count, panel);
 #if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
-        fits = fits && fits_pairs(static_cast<float*>(to) + place, width * x.classes);
+        fits = fits && fits_pairs(panel, width * x.classes);
+        if (fits) pair_panel(panel, x.classes, pairs + (at - begin) * pair_words(x.classes));
 #endif
     }
     return fits;
-}
-
-// Words of one record's pairs, 0 where there are none.
-inline std::int64_t words_of_pairs([[maybe_unused]] std::int64_t width) {
-#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
-    return pair_words(width);
-#else
-    return 0;
-#endif
-}
-
-// The pairs of `count` panels.
-inline void pair_shared([[maybe_unused]] const void* panels, [[maybe_unused]] std::int64_t count,
-                        [[maybe_unused]] std::int64_t width, [[maybe_unused]] std::uint32_t* to) {
-#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
-    for (std::int64_t panel = 0; panel < count; ++panel)
-        pair_panel(static_cast<const float*>(panels) + panel * panel_width<float> * width, width,
-                   to + panel * panel_width<float> * pair_words(width));
-#endif
 }
 
 inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
