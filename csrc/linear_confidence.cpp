@@ -16,7 +16,7 @@ namespace miafast {
 namespace {
 
 constexpr std::int64_t panels_bytes = std::int64_t{16} << 20;  // of inputs in panels, shared by all threads
-constexpr std::int64_t hidden_bytes = std::int64_t{1} << 20;   // of a thread's hidden layer or own panels
+constexpr std::int64_t hidden_bytes = std::int64_t{2} << 20;   // of a thread's hidden layer or own panels
 
 std::int64_t rounded(std::int64_t size, std::int64_t multiple) {
     return std::max<std::int64_t>(1, (size + multiple - 1) / multiple) * multiple;
@@ -65,8 +65,9 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                     fits = false;
             });
         if (!fits) pairs = nullptr;
-        const std::int64_t size = rounded(piece_size(job, stop - start, shared), panel);
-        const std::int64_t pieces = (stop - start + size - 1) / size;
+        const std::int64_t most = rounded(piece_size(job, stop - start, shared), panel);
+        const std::int64_t pieces = (stop - start + most - 1) / most;
+        const std::int64_t size = rounded((stop - start + pieces - 1) / pieces, panel);
         parallel_for(job.models * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
             for (std::int64_t piece = begin; piece < end; ++piece) {

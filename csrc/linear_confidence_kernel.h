@@ -55,24 +55,27 @@ inline void pair_panel(const float* panel, std::int64_t width, std::uint32_t* to
         }
 }
 
-// Rows [padded units][pair_words] of one part after the other; returns how many parts there are.
+// Rows [padded units][pair_words] of one part after the other; returns how many parts there are. `row` is
+// room for one row of numbers.
 template <typename Stored>
-inline std::int64_t pair_weights(const Logits& weight, const char* start, std::int64_t units,
+inline std::int64_t pair_weights(const Logits& weight, const char* start, std::int64_t units, float* row,
                                  std::uint32_t* words) {
-    constexpr std::int64_t parts = std::is_same_v<Stored, Bfloat16> ? 1 : 3;
+    constexpr int parts = std::is_same_v<Stored, Bfloat16> ? 1 : 3;
     const std::int64_t length = 2 * pair_words(weight.classes), part = (units + 15) / 16 * 16 * length;
     auto* to = reinterpret_cast<std::uint16_t*>(words);
-    std::fill(to, to + parts * part, std::uint16_t{0});
-    for (std::int64_t unit = 0; unit < units; ++unit) {
-        const char* from = start + unit * weight.record_stride;
-        for (std::int64_t k = 0; k < weight.classes; ++k) {
-            float rest = number_at<Stored>(from + k * weight.class_stride);
-            if (rest != rest)
-                rest = std::numeric_limits<float>::quiet_NaN();  // all of its bits in the upper half
-            for (std::int64_t i = 0; i < parts; ++i) {
-                const std::uint32_t upper = bits_as<std::uint32_t>(rest) & 0xffff0000u;
-                to[i * part + unit * length + k] = static_cast<std::uint16_t>(upper >> 16);
-                rest = (upper & 0x7f800000u) == 0x7f800000u ? 0.0f : rest - bits_as<float>(upper);
+    for (int i = 0; i < parts; ++i) std::fill(to + i * part + units * length, to + (i + 1) * part, 0);
+    std::fill(row + weight.classes, row + length, 0.0f);
+    for (std::int64_t unit = 0; unit < units; ++unit, to += length) {
+        copy_row<Stored>(start + unit * weight.record_stride, weight.class_stride, weight.classes, row);
+        for (std::int64_t k = 0; k < length; k += lanes<F32>) {
+            F32 rest = load<F32>(row + k);  // a NaN keeps a bit in the upper half
+            rest = select(rest == rest, rest, broadcast<F32>(std::numeric_limits<float>::quiet_NaN()));
+            for (int i = 0; i < parts; ++i) {
+                const U32 upper = bits_as<U32>(rest) & 0xffff0000u;
+                const __m256i half = _mm512_cvtepi32_epi16((__m512i)(upper >> 16));
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i * part + k), half);
+                const auto infinite = (upper & 0x7f800000u) == 0x7f800000u;
+                rest = select(infinite, F32{}, rest - bits_as<F32>(upper));
             }
         }
     }
@@ -214,11 +217,13 @@ class BlockProduct {
         if (panels.pairs) {
             const std::int64_t size = (units + 15) / 16 * 16 * pair_words(inner_);
             std::uint32_t* words = memory.take<std::uint32_t>(8, 3 * size);
+            auto* row = memory.take<float>(11, 2 * pair_words(inner_));
             start += first * weight.record_stride;
-            const std::int64_t parts =
-                weight.storage == Storage::float32    ? pair_weights<float>(weight, start, units, words)
-                : weight.storage == Storage::bfloat16 ? pair_weights<Bfloat16>(weight, start, units, words)
-                                                      : pair_weights<Float16>(weight, start, units, words);
+            const std::int64_t parts = weight.storage == Storage::float32
+                                           ? pair_weights<float>(weight, start, units, row, words)
+                                       : weight.storage == Storage::bfloat16
+                                           ? pair_weights<Bfloat16>(weight, start, units, row, words)
+                                           : pair_weights<Float16>(weight, start, units, row, words);
             operand_ = {words, pair_words(inner_), parts, size};
             tiles_.emplace();
             return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -14,8 +15,8 @@ from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
 
-#: Records × classes × models of one batch: logits, where a model has any, stay in cache and are gone with the batch.
-BATCH_LOGITS = 1 << 21
+#: Numbers that one batch may hold, logits of all models or, where there are none, inputs: they stay in cache.
+BATCH_NUMBERS = 1 << 21
 
 
 class Models(Protocol):
@@ -23,6 +24,9 @@ class Models(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def keeps_logits(self) -> bool: ...
 
     def confidence(self, x: Array, labels: Array) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
 
@@ -79,7 +83,8 @@ def measure(
     """
     phi = np.empty((models.count, len(records), len(queries)), np.float32)
     correct = np.empty((models.count, len(records)), bool)
-    for rows in _batches(len(records), max(1, BATCH_LOGITS // (models.count * records.classes))):
+    numbers = models.count * records.classes if models.keeps_logits else math.prod(records.shape)
+    for rows in _batches(len(records), max(1, BATCH_NUMBERS // numbers)):
         inputs, labels = records.inputs(rows), records.y[rows]
         for column, query in enumerate(queries):
             found = models.confidence(ask(query, inputs), labels)

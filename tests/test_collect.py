@@ -43,7 +43,7 @@ def run(folder: Path | None, trained: list[int], *, fail_at: int | None = None) 
 
 
 def test_signals_are_phi_of_every_model_record_and_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BATCH_LOGITS", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
+    monkeypatch.setattr(stage, "BATCH_NUMBERS", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
     signals = run(None, [])
     logits = RECORDS.inputs() @ WEIGHTS
     np.testing.assert_allclose(signals.phi[:, :, 0], mf.logit_confidence(logits, RECORDS.y), rtol=1e-5, atol=1e-5)

@@ -31,6 +31,11 @@ class Models:
     #: From float32 x [batch, ...] and labels straight to what `confidence` gives, where there is such a way.
     fused: Callable[[Array, Array], Confidence] | None = None
 
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether `confidence` needs room for the logits of all models."""
+        return self.fused is None
+
     def confidence(self, x: Array, labels: Array) -> Confidence:
         """phi float32 and who is right, [models, batch] each, for float32 x [batch, ...] and labels [batch].
 
