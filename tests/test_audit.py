@@ -78,8 +78,25 @@ def test_the_users_own_target(form: str) -> None:
     report = mf.audit(RECORDS, train_leaky(4.0), target=target, is_member=is_member, shadows=16)
     assert report.results[0].scores.shape == (N,)
     assert report.results[0].roc.members == is_member.sum()
+    expected = mf.logit_confidence(logits, RECORDS.y).astype(np.float32)
+    np.testing.assert_allclose(report.signals.phi[-1, :, 0], expected, rtol=1e-5)  # the target is the model that was given
     assert report.results[0].roc.auc > 0.95
     assert not report.warnings
+
+
+def test_an_attack_that_points_the_wrong_way_is_warned_about() -> None:
+    class Backwards:
+        name = "backwards"
+
+        def score(self, target: np.ndarray, shadow: np.ndarray, in_mask: np.ndarray) -> np.ndarray:
+            return -target[:, 0]
+
+        def score_all(self, shadow: np.ndarray, in_mask: np.ndarray) -> np.ndarray:
+            return -shadow[:, :, 0]
+
+    report = mf.audit(RECORDS, train_leaky(3.0), attack=Backwards(), shadows=8)
+    assert report.results[0].roc.auc < 0.1
+    assert "backwards" in str(report).split("LiRA online")[-1]  # in the warnings under the table
 
 
 def test_a_target_of_another_size_is_warned_about() -> None:

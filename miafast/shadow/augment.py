@@ -20,7 +20,7 @@ class Augment:
         self._bits = stream(seed, model, "augmentation")
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [batch, channels, height, width], each mirrored or moved (edges filled with zeros) by chance."""
+        """Images [batch, channels, height, width], each mirrored or moved (edges reflected, as in queries) by chance."""
         if "mirror" in self._names:
             flipped = self._choices(len(images), 2).astype(bool)
             images = torch.where(_per_image(flipped, images), images.flip(-1), images)
@@ -34,7 +34,7 @@ class Augment:
 
 def _shifted(images: torch.Tensor, corner: Array) -> torch.Tensor:
     height, width = images.shape[-2:]
-    padded = torch.nn.functional.pad(images, (SHIFT,) * 4)
+    padded = torch.nn.functional.pad(images, (SHIFT,) * 4, mode="reflect")
     place = torch.arange(len(images), device=images.device)
     down, right = torch.as_tensor(corner, device=images.device)
     rows = (down[:, None] + torch.arange(height, device=images.device))[:, :, None]
