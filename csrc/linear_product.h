@@ -12,6 +12,7 @@
 inline constexpr int product_rows = 6;  // units and vectors of records in registers
 inline constexpr int product_vectors = MIAFAST_VECTOR_BYTES == 16 || MIAFAST_VECTOR_BYTES == 32 ? 2 : 4;
 inline constexpr std::int64_t product_depth = 128;   // a panel's slice stays in the first-level cache
+inline constexpr std::int64_t pairs_depth = 64;      // words: slices of both operands stay there together
 inline constexpr std::int64_t groups_in_block = 16;  // 96 units: whole AMX tiles too
 
 template <typename T>
@@ -195,8 +196,15 @@ class BlockProduct {
                 const std::int64_t rows = (block_.units + 15) / 16 * 16, words = pair_words(inner_);
                 for (std::int64_t unit = 0; unit < block_.units; ++unit)
                     std::fill_n(tile + unit * panel_width<T>, panel_width<T>, biases_[unit]);
-                multiply_tiles(rows, panel_width<T>, 2 * words, operand_,
-                               {panels_.pairs + at * words, panel_width<T>}, tile, panel_width<T>, true);
+                for (std::int64_t k = 0; k < words; k += pairs_depth)
+                    for (std::int64_t row = 0; row < rows; row += 32) {
+                        AmxOperand left = operand_;
+                        left.words += row * left.length + k;
+                        multiply_tiles(std::min<std::int64_t>(32, rows - row), panel_width<T>,
+                                       2 * std::min(pairs_depth, words - k), left,
+                                       {panels_.pairs + at * words + k * panel_width<T>, panel_width<T>},
+                                       tile + row * panel_width<T>, panel_width<T>, true);
+                    }
                 return;
             }
         }
