@@ -12,7 +12,7 @@
 inline constexpr int product_rows = 6;  // units and vectors of records in registers
 inline constexpr int product_vectors = MIAFAST_VECTOR_BYTES == 16 || MIAFAST_VECTOR_BYTES == 32 ? 2 : 4;
 inline constexpr std::int64_t product_depth = 128;   // a panel's slice stays in the first-level cache
-inline constexpr std::int64_t pairs_depth = 64;      // words: slices of both operands stay there together
+inline constexpr std::int64_t pairs_depth = 128;     // words, likewise
 inline constexpr std::int64_t groups_in_block = 16;  // 96 units: whole AMX tiles too
 
 template <typename T>
