@@ -7,49 +7,8 @@
 #include "lira_median.h"
 #include "lira_left_out.h"
 #include "lira_density.h"
+#include "lira_moments.h"
 // clang-format on
-
-// Adds one side's lanes to the moments that a variance rule asks for.
-template <typename T>
-inline void add_moments(const Measured<T>& measured, int side, std::int64_t width, Pooling pooling,
-                        const LogTables& logs, Moments* sums) {
-    using V = VectorOf<T>;
-    const std::int32_t* counts = measured.counts[side];
-    const T *squares = measured.squares[side], *offset = measured.offset[side];
-    F64 count{}, first{}, second{}, sampling{};
-    T log_squares[lanes<V>];
-    for (std::int64_t begin = 0; begin < width; begin += lanes<V>) {
-        if (pooling == Pooling::log_squares) {
-            const V floor = broadcast<V>(static_cast<T>(logs.floor));
-            store<V>(log_squares, log_of_normal(max(floor, load<V>(squares + begin))));
-        }
-        for (int part = 0; part < lanes<V>; part += lanes<F64>) {
-            const std::int64_t lane = begin + part;
-            const F64 n = load_count(counts + lane), around = load_wide(squares + lane), none{};
-            const auto known = n >= broadcast<F64>(pooling == Pooling::log_squares ? 2.0 : 1.0);
-            if (pooling == Pooling::squares) {
-                count += select(known, n - 1.0, none);
-                first += select(known, around, none);
-            } else if (pooling == Pooling::log_squares) {
-                const F64 shift = look_up<F64>(logs.shift, counts + lane);
-                const F64 e = select(known, load_wide(log_squares + part) + shift + 0.0 * around, none);
-                count += select(known, broadcast<F64>(1.0), none);
-                first += e;
-                second += e * e;
-                sampling += look_up<F64>(logs.sampling, counts + lane);
-            } else {
-                const F64 away = load_wide(offset + lane);
-                count += n;
-                first += select(known, n * away, none);
-                second += select(known, n * away * away + around, none);
-            }
-        }
-    }
-    sums->count += sum_of_lanes(count);
-    sums->first += sum_of_lanes(first);
-    sums->second += sum_of_lanes(second);
-    sums->sampling += sum_of_lanes(sampling);
-}
 
 template <typename V, typename T>
 inline V density_at(const SideRule<T>& rule, const Measured<T>& measured, int side, std::int64_t lane,
@@ -168,13 +127,19 @@ void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling
                          std::int64_t begin, std::int64_t end, Moments* moments) {
     LeftOut<T> block(shadow, Center::mean, pooling, same_counts);
     const std::int64_t most = block.sums.most;
+    LeftOutLogs<T> log_moments(most, logs, same_counts);
     for (std::int64_t first = begin; first < end; first += most) {
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, std::min(most, end - first), query);
+            const bool enough = pooling == Pooling::log_squares && log_moments.read(block);
             for (std::int64_t model = shadow.models; model-- > 0;) {
                 block.leave_out(model);
-                block.count(model);
                 Moments* of_model = moments + 2 * shadow.queries * model + query;
+                if (enough) {
+                    log_moments.add(block, model, of_model, of_model + shadow.queries);
+                    continue;
+                }
+                block.count(model);
                 add_moments(block.measured, in, block.sums.width, pooling, logs, of_model);
                 add_moments(block.measured, out, block.sums.width, pooling, logs, of_model + shadow.queries);
             }
