@@ -11,7 +11,7 @@
 // clang-format on
 
 template <typename V, typename T>
-inline V density_at(const SideRule<T>& rule, const Measured<T>& measured, int side, std::int64_t lane,
+inline V density_at(const SideTables<T>& rule, const Measured<T>& measured, int side, std::int64_t lane,
                     std::int64_t query, T floor) {
     return log_density<V>(rule, rule.above[query], floor, load<V>(measured.distance[side] + lane),
                           load<V>(measured.squares[side] + lane), measured.counts[side] + lane);
@@ -20,7 +20,7 @@ inline V density_at(const SideRule<T>& rule, const Measured<T>& measured, int si
 // Scores of some lanes, added to `to`.
 template <typename T>
 inline void add_scores(const Measured<T>& measured, std::int64_t width, std::int64_t query,
-                       const Rules<T>& rules, T* to) {
+                       const TablesOf<T>& rules, T* to) {
     using V = VectorOf<T>;
     for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
         V score;
@@ -97,6 +97,7 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
                std::int64_t begin, std::int64_t end, T* scores) {
     constexpr std::int64_t most = 512;
     Arena arena;
+    const TablesOf<T> tables(rules, rules.models, arena);
     const Measured<T> padded(arena, most);
     T* sum = arena.take<T>(most);
     for (std::int64_t first = begin; first < end; first += most) {
@@ -113,7 +114,7 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
                 std::fill(padded.squares[side] + count, padded.squares[side] + width, T{0});
                 std::fill(padded.counts[side] + count, padded.counts[side] + width, 0);
             }
-            add_scores(padded, width, query, rules, sum);
+            add_scores(padded, width, query, tables, sum);
         }
         for (std::int64_t lane = 0; lane < count; ++lane) {
             scores[first + lane] = sum[lane] / static_cast<T>(queries);
@@ -154,6 +155,8 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
     LeftOut<T> block(shadow, center, Pooling::none, same_counts);
     const std::int64_t most = block.sums.most, models = shadow.models;
     Arena arena;
+    std::vector<TablesOf<T>> tables;
+    for (std::int64_t model = 0; model < models; ++model) tables.emplace_back(rules[model], models - 1, arena);
     T* sums = arena.take<T>(shadow.queries > 1 ? models * most : most);
     for (std::int64_t first = begin; first < end; first += most) {
         const std::int64_t count = std::min(most, end - first);
@@ -165,7 +168,7 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
                 block.count(model);
                 T* sum = sums + (shadow.queries > 1 ? model * most : 0);
                 if (shadow.queries == 1) std::fill(sum, sum + most, T{0});
-                add_scores(block.measured, block.sums.width, query, rules[model], sum);
+                add_scores(block.measured, block.sums.width, query, tables[model], sum);
                 if (query + 1 < shadow.queries) continue;
                 T* to = scores + model * shadow.records + first;
                 if (shadow.queries == 1) {
