@@ -40,7 +40,8 @@ struct TablesOf {
 
 // The numbers of a table at lanes<V> places.
 template <typename V>
-inline V look_up(const Number<V>* table, const std::int32_t* at, [[maybe_unused]] bool fits_registers = false) {
+inline V look_up(const Number<V>* table, const std::int32_t* at,
+                 [[maybe_unused]] bool fits_registers = false) {
 #if MIAFAST_VECTOR_BYTES == \
     64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
     if constexpr (sizeof(Number<V>) == 4) {

@@ -156,7 +156,8 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
     const std::int64_t most = block.sums.most, models = shadow.models;
     Arena arena;
     std::vector<TablesOf<T>> tables;
-    for (std::int64_t model = 0; model < models; ++model) tables.emplace_back(rules[model], models - 1, arena);
+    for (std::int64_t model = 0; model < models; ++model)
+        tables.emplace_back(rules[model], models - 1, arena);
     T* sums = arena.take<T>(shadow.queries > 1 ? models * most : most);
     for (std::int64_t first = begin; first < end; first += most) {
         const std::int64_t count = std::min(most, end - first);

@@ -5,11 +5,13 @@
 template <typename T>
 class Sums {
     static constexpr std::int64_t whole = 16;  // lanes are padded to a multiple of any vector
+    static constexpr int at_once = 8;          // models
 
     Arena arena_;
     const Shadow& shadow_;
     std::uint8_t *few_, *mask_tile_ = nullptr;
     T* tile_ = nullptr;
+    double* start_;
 
   public:
     const std::int64_t most;
@@ -29,6 +31,7 @@ class Sums {
     explicit Sums(const Shadow& shadow)
         : shadow_(shadow),
           few_(arena_.take<std::uint8_t>(records_for(shadow))),
+          start_(arena_.take<double>(records_for(shadow))),
           most(records_for(shadow)),
           rows(shadow.models),
           masks(shadow.models),
@@ -45,9 +48,7 @@ class Sums {
             rows[model] = signal_row(model, first, query);
         }
         count_models();
-        for (std::int64_t lane = 0; lane < width; lane += whole) {
-            for (std::int64_t part = 0; part < whole; part += 2 * lanes<F64>) add_up(lane + part);
-        }
+        add_up();
     }
 
     // Mean and squares of one lane in two passes, without one model (or -1), where one pass cancels.
@@ -77,8 +78,7 @@ class Sums {
     // Lanes of one vector whose squares cancelled in one pass.
     void add_up_exactly(std::int64_t begin, int side) {
         for (std::int64_t lane = begin; lane < begin + lanes<F64>; ++lane) {
-            const double first = rows[0][lane];
-            const double shift = mean[side][lane] - (std::isfinite(first) ? first : 0.0);
+            const double shift = mean[side][lane] - start_[lane];
             if (counts[side][lane] * shift * shift > 1e3 * squares[side][lane]) {
                 describe_exactly(lane, side, -1, &mean[side][lane], &squares[side][lane]);
             }
@@ -133,39 +133,68 @@ class Sums {
         for (std::int64_t lane = 0; lane < width; ++lane) to[lane] += mask[lane] != 0;
     }
 
-    // Sums and squares of two vectors of lanes around the first model's signal, into mean and squares. Every
-    // model's row is elsewhere in memory: the next block's part of it is asked for in time.
-    void add_up(std::int64_t lane) {
-        F64 start[2], sum[2][2]{}, square[2][2]{};
-        for (int half = 0; half < 2; ++half) {
-            const F64 x = load_wide(rows[0] + lane + half * lanes<F64>);
-            start[half] = select(x - x == F64{}, x, F64{});
-        }
-        for (std::int64_t model = 0; model < shadow_.models; ++model) {
-            const T* row = rows[model] + lane;
-            const std::uint8_t* mask_bytes = masks[model] + lane;
-            MIAFAST_PREFETCH(row + width);
-            if (lane % 64 == 0) MIAFAST_PREFETCH(mask_bytes + width);
-            for (int half = 0; half < 2; ++half) {
-                const F64 x = load_wide(row + half * lanes<F64>) - start[half], squared = x * x;
-                const auto mask = load_mask<F64>(mask_bytes + half * lanes<F64>);
-                sum[in][half] = select(mask, sum[in][half] + x, sum[in][half]);
-                sum[out][half] = select(mask, sum[out][half], sum[out][half] + x);
-                square[in][half] = select(mask, square[in][half] + squared, square[in][half]);
-                square[out][half] = select(mask, square[out][half], square[out][half] + squared);
-            }
+    // Sums and squares of both sides in one pass, around the first model's signal; then means and squares.
+    void add_up() {
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            const double x = rows[0][lane];
+            start_[lane] = std::isfinite(x) ? x : 0.0;
         }
         for (const int side : {in, out}) {
-            for (int half = 0; half < 2; ++half) {
-                const std::int64_t at = lane + half * lanes<F64>;
-                const F64 n = load_count(counts[side] + at), shift = sum[side][half] / n;
-                const F64 spent = sum[side][half] * shift;
-                const F64 around =
-                    select(n > broadcast<F64>(1), square[side][half] - spent, 0.0 * sum[side][half]);
-                store<F64>(mean[side] + at, start[half] + shift);
-                store<F64>(squares[side] + at, around);
-                if (any(spent > 1e4 * around)) add_up_exactly(at, side);
-            }
+            std::fill_n(mean[side], width, 0.0);
+            std::fill_n(squares[side], width, 0.0);
         }
+        std::int64_t model = 0;
+        for (; model + at_once <= shadow_.models; model += at_once) add_models<at_once>(model);
+        for (; model < shadow_.models; ++model) add_models<1>(model);
+        for (const int side : {in, out}) {
+            for (std::int64_t lane = 0; lane < width; lane += lanes<F64>) divide(lane, side);
+        }
+    }
+
+    // Adds some models' signals to the sums; asks for the next models' meanwhile.
+    template <int models>
+    void add_models(std::int64_t first) {
+        const T* row[models];
+        const std::uint8_t* mask_row[models];
+        for (int step = 0; step < models; ++step) {
+            row[step] = rows[first + step];
+            mask_row[step] = masks[first + step];
+        }
+        const std::int64_t next = std::min(first + models, shadow_.models - models);
+        const T* const* next_row = &rows[next];
+        const std::uint8_t* const* next_mask = &masks[next];
+        constexpr std::int64_t line = 64 / sizeof(T);
+        for (std::int64_t lane = 0; lane < width; lane += lanes<F64>) {
+            if (lane % line == 0) {
+                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(next_row[step] + lane);
+            }
+            if (lane % 64 == 0) {
+                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(next_mask[step] + lane);
+            }
+            const F64 start = load<F64>(start_ + lane);
+            F64 in_sum = load<F64>(mean[in] + lane), in_squares = load<F64>(squares[in] + lane);
+            F64 out_sum = load<F64>(mean[out] + lane), out_squares = load<F64>(squares[out] + lane);
+            for (int step = 0; step < models; ++step) {
+                const F64 x = load_wide(row[step] + lane) - start, square = x * x;
+                const auto mask = load_mask<F64>(mask_row[step] + lane);
+                in_sum = select(mask, in_sum + x, in_sum);
+                in_squares = select(mask, in_squares + square, in_squares);
+                out_sum = select(mask, out_sum, out_sum + x);
+                out_squares = select(mask, out_squares, out_squares + square);
+            }
+            store<F64>(mean[in] + lane, in_sum);
+            store<F64>(squares[in] + lane, in_squares);
+            store<F64>(mean[out] + lane, out_sum);
+            store<F64>(squares[out] + lane, out_squares);
+        }
+    }
+
+    void divide(std::int64_t lane, int side) {
+        const F64 n = load_count(counts[side] + lane), sum = load<F64>(mean[side] + lane);
+        const F64 shift = sum / n, spent = sum * shift;
+        const F64 around = select(n > broadcast<F64>(1), load<F64>(squares[side] + lane) - spent, 0.0 * sum);
+        store<F64>(mean[side] + lane, load<F64>(start_ + lane) + shift);
+        store<F64>(squares[side] + lane, around);
+        if (any(spent > 1e4 * around)) add_up_exactly(lane, side);
     }
 };
