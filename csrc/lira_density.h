@@ -39,14 +39,13 @@ struct TablesOf {
 };
 
 // The numbers of a table at lanes<V> places.
-template <typename V>
-inline V look_up(const Number<V>* table, const std::int32_t* at,
-                 [[maybe_unused]] bool fits_registers = false) {
+template <typename V, bool fits_registers = false>
+inline V look_up(const Number<V>* table, const std::int32_t* at) {
 #if MIAFAST_VECTOR_BYTES == \
     64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
     if constexpr (sizeof(Number<V>) == 4) {
         const __m512i places = _mm512_maskz_loadu_epi32(0xffff, at);
-        if (fits_registers) {
+        if constexpr (fits_registers) {
             const auto quarter = [&](int which) { return (__m512)load<F32>(table + 16 * which); };
             const __m512 low = _mm512_permutex2var_ps(quarter(0), places, quarter(1));
             const __m512 high = _mm512_permutex2var_ps(quarter(2), places, quarter(3));
@@ -109,15 +108,15 @@ inline V scaled_squares(const SideTables<Number<V>>& rule, Number<V> above, Numb
 }
 
 // NaN for a distance or squares that are not finite.
-template <typename V>
+template <bool student, bool fits_registers, typename V>
 inline V log_density(const SideTables<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
                      V squares, const std::int32_t* counts) {
     using T = Number<V>;
     const V scale = scaled_squares(rule, above, floor, squares);
-    const V z = quotient(distance * distance * look_up<V>(rule.ratio, counts, rule.fits_registers), scale);
-    const V constant = look_up<V>(rule.constant, counts, rule.fits_registers);
+    const V z = quotient(distance * distance * look_up<V, fits_registers>(rule.ratio, counts), scale);
+    const V constant = look_up<V, fits_registers>(rule.constant, counts);
     const V front = constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
-    if (!rule.student) return front - T{0.5} * min(z, broadcast<V>(std::numeric_limits<T>::infinity()));
+    if (!student) return front - T{0.5} * min(z, broadcast<V>(std::numeric_limits<T>::infinity()));
     const V finite = min(z, broadcast<V>(std::numeric_limits<T>::max()));
     return front - (rule.half_of_none + T{0.5} * load_models<V>(counts)) * log1p(finite);
 }

@@ -10,11 +10,49 @@
 #include "lira_moments.h"
 // clang-format on
 
-template <typename V, typename T>
+// One side's log densities at some lanes.
+template <bool student, bool fits_registers, typename V, typename T>
 inline V density_at(const SideTables<T>& rule, const Measured<T>& measured, int side, std::int64_t lane,
                     std::int64_t query, T floor) {
-    return log_density<V>(rule, rule.above[query], floor, load<V>(measured.distance[side] + lane),
-                          load<V>(measured.squares[side] + lane), measured.counts[side] + lane);
+    return log_density<student, fits_registers, V>(
+        rule, rule.above[query], floor, load<V>(measured.distance[side] + lane),
+        load<V>(measured.squares[side] + lane), measured.counts[side] + lane);
+}
+
+// Log densities of one side, added to `to` where `sign` is 1, taken from it where it is -1.
+template <bool student, bool fits_registers, typename T>
+inline void add_densities(const SideTables<T>& rule, const Measured<T>& measured, int side,
+                          std::int64_t width, std::int64_t query, T floor, T sign, T* to) {
+    using V = VectorOf<T>;
+    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
+        const V density = density_at<student, fits_registers, V>(rule, measured, side, lane, query, floor);
+        store<V>(to + lane, load<V>(to + lane) + sign * density);
+    }
+}
+
+// The same of both sides at once, where both are Student's t.
+template <bool fits_registers, typename T>
+inline void add_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
+                            std::int64_t query, T* to) {
+    using V = VectorOf<T>;
+    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
+        const V of_in = density_at<true, fits_registers, V>(rules.in, measured, in, lane, query, rules.floor);
+        const V of_out =
+            density_at<true, fits_registers, V>(rules.out, measured, out, lane, query, rules.floor);
+        store<V>(to + lane, load<V>(to + lane) + (of_in - of_out));
+    }
+}
+
+template <typename T>
+inline void add_densities(const SideTables<T>& rule, const Measured<T>& measured, int side,
+                          std::int64_t width, std::int64_t query, T floor, T sign, T* to) {
+    if (rule.student) {
+        add_densities<true, false>(rule, measured, side, width, query, floor, sign, to);
+    } else if (rule.fits_registers) {
+        add_densities<false, true>(rule, measured, side, width, query, floor, sign, to);
+    } else {
+        add_densities<false, false>(rule, measured, side, width, query, floor, sign, to);
+    }
 }
 
 // Scores of some lanes, added to `to`.
@@ -22,19 +60,21 @@ template <typename T>
 inline void add_scores(const Measured<T>& measured, std::int64_t width, std::int64_t query,
                        const TablesOf<T>& rules, T* to) {
     using V = VectorOf<T>;
-    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-        V score;
-        if (rules.verdict == Verdict::difference) {
-            score = density_at<V>(rules.in, measured, in, lane, query, rules.floor) -
-                    density_at<V>(rules.out, measured, out, lane, query, rules.floor);
-        } else if (rules.verdict == Verdict::minus_density) {
-            score = -density_at<V>(rules.out, measured, out, lane, query, rules.floor);
-        } else {
-            score = log_lower_tail<V>(rules.out, rules.out.above[query], rules.floor,
-                                      load<V>(measured.distance[out] + lane),
-                                      load<V>(measured.squares[out] + lane), measured.counts[out] + lane);
+    if (rules.verdict == Verdict::lower_tail) {
+        for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
+            const V score = log_lower_tail<V>(
+                rules.out, rules.out.above[query], rules.floor, load<V>(measured.distance[out] + lane),
+                load<V>(measured.squares[out] + lane), measured.counts[out] + lane);
+            store<V>(to + lane, load<V>(to + lane) + score);
         }
-        store<V>(to + lane, load<V>(to + lane) + score);
+    } else if (rules.verdict == Verdict::difference && rules.in.student && rules.out.student) {
+        if (rules.in.fits_registers) return add_differences<true>(rules, measured, width, query, to);
+        add_differences<false>(rules, measured, width, query, to);
+    } else {
+        if (rules.verdict == Verdict::difference) {
+            add_densities(rules.in, measured, in, width, query, rules.floor, T{1}, to);
+        }
+        add_densities(rules.out, measured, out, width, query, rules.floor, T{-1}, to);
     }
 }
 

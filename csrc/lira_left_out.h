@@ -193,14 +193,21 @@ class LeftOut {
     // The last of every lane's first IN and first OUT model.
     std::int64_t first_of_both() const {
         std::vector<std::uint8_t> seen(sums.width);
+        std::fill(seen.begin() + sums.count, seen.end(), std::uint8_t{3});
         for (std::size_t model = 0; model < sums.rows.size(); ++model) {
-            std::uint8_t by_all = 3;
-            for (std::int64_t lane = 0; lane < sums.width; ++lane) {
-                seen[lane] |= sums.masks[model][lane] != 0 ? 1 : 2;
-                by_all &= lane < sums.count ? seen[lane] : 3;
-            }
-            if (by_all == 3) return static_cast<std::int64_t>(model);
+            if (all_have_both(sums.masks[model], sums.width, seen.data()))
+                return static_cast<std::int64_t>(model);
         }
         return static_cast<std::int64_t>(sums.rows.size()) - 1;
+    }
+
+    static bool all_have_both(const std::uint8_t* __restrict mask, std::int64_t width,
+                              std::uint8_t* __restrict seen) {
+        std::uint8_t by_all = 3;
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            seen[lane] |= static_cast<std::uint8_t>(1 + (mask[lane] == 0));
+            by_all &= seen[lane];
+        }
+        return by_all == 3;
     }
 };
