@@ -276,6 +276,10 @@ def lira_leave_one_out_cases() -> Iterator[Case]:
             for rule in LIRA_RULES:
                 name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-{_rule_name(rule)}"
                 yield Case(name, (phi.astype(dtype), in_mask), rule)
+        phi, in_mask = _lira_inputs(24, 512, 2, balanced=balanced)  # whole vectors, enough models on both sides
+        for dtype in (np.float32, np.float64):
+            name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-whole_vectors"
+            yield Case(name, (phi.astype(dtype), in_mask), {})
     for name, shadow, in_mask in _lira_data():
         if len(shadow) < 100:
             for rule in LIRA_RULES[::5]:
