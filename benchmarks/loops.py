@@ -19,7 +19,7 @@ def train_one(records: Records, in_row: Array, recipe: Recipe, *, seed: int, fus
     """An MLP trained by the recipe's Adam on shuffled index batches of the model's IN records."""
     torch.manual_seed(seed)
     x, y = torch.from_numpy(records.inputs().reshape(len(records), -1)), torch.from_numpy(records.y)
-    model = _mlp(x.shape[1], recipe.hidden, records.classes)
+    model = mlp(x.shape[1], recipe.hidden, records.classes)
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=fused)
     own = torch.from_numpy(np.flatnonzero(in_row))
     steps = round(recipe.epochs * len(own) / recipe.batch_size)
@@ -40,7 +40,8 @@ def accuracy(model: nn.Module, records: Records, in_row: Array) -> tuple[float, 
     return float(right[in_row].mean()), float(right[~in_row].mean())
 
 
-def _mlp(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
+def mlp(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Linear layers with ReLU between them, freshly initialised."""
     sizes = (features, *hidden)
     layers: list[nn.Module] = []
     for wide, narrow in itertools.pairwise(sizes):

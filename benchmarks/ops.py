@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 import miafast as mf
-from benchmarks import cases, rivals
+from benchmarks import cases, loops, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
+from miafast.ops.mlp_confidence import mlp_confidence
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import tpr_at
 
@@ -66,6 +67,67 @@ def signals(records: int, classes: int) -> Case:
             "torch.compile": Way(_bind(rivals.compiled(rivals.torch_signals), *tensors), _tensor_rows),
         },
         tolerance=2e-3,  # the rivals' log(1 - p) loses digits where p is near 1; ours are checked closer in the tests
+    )
+
+
+def head(records: int, classes: int, width: int, dtype: str, promised: float) -> Case:
+    """The first tokens' losses are checked."""
+    random = np.random.default_rng(0)
+    of_type = getattr(torch, dtype)
+    features = torch.from_numpy(random.standard_normal((records, width), dtype=np.float32)).to(of_type)
+    weight = torch.from_numpy(random.standard_normal((classes, width), dtype=np.float32) / width**0.5).to(of_type)
+    bias = torch.zeros(classes, dtype=of_type)
+    labels = torch.from_numpy(random.integers(classes, size=records))
+    few = slice(64)
+
+    def losses(found: Any) -> Array:
+        return np.logaddexp(0.0, -np.asarray(found.phi[few], np.float64))
+
+    def truth() -> Array:
+        with mf.backend("numpy"):
+            return losses(mf.linear_confidence(features[few].double(), weight.double(), bias.double(), labels[few]))
+
+    rival = "PyTorch addmm and cross-entropy"
+    return Case(
+        title=f"language model's head, {_count(records)} tokens × {width} → {_count(classes)} classes, {dtype}",
+        reads=sum(each.nbytes for each in (features, weight, bias, labels)),
+        truth=truth,
+        ours=Way(lambda: mf.linear_confidence(features, weight, bias, labels), losses),
+        rivals={
+            rival: Way(
+                lambda: rivals.torch_head_loss(features, weight, bias, labels), lambda loss: loss[few].float().numpy()
+            )
+        },
+        at_least={rival: promised},
+        tolerance=1e-4 if dtype == "float32" else 2e-2,  # the rival's logits are rounded to bfloat16
+    )
+
+
+def mlps(what: str, inputs: tuple[Array, Array], hidden: int, classes: int, *, models: int) -> Case:
+    x, labels = inputs
+    records, features = x.shape
+    modules = [loops.mlp(features, (hidden,), classes).eval() for _ in range(models)]
+    weights = torch.stack([torch.cat([each.detach().flatten() for each in module.parameters()]) for module in modules])
+    layers = [(torch.stack([m[i].weight.detach() for m in modules]),
+               torch.stack([m[i].bias.detach() for m in modules])) for i in (0, 2)]  # fmt: skip
+    tensors = torch.from_numpy(x), torch.from_numpy(labels)
+    options = {"widths": (features, hidden, classes), "activation": "relu"}
+    loop = "PyTorch, a loop over the models"
+
+    def truth() -> Array:
+        with mf.backend("numpy"):
+            return mlp_confidence(x, weights.double().numpy(), labels, **options).phi
+
+    return Case(
+        title=f"inference to phi, {models} MLPs {features}-{hidden}-{classes}, {_count(records)} records, {what}",
+        reads=x.nbytes + labels.nbytes + weights.nbytes,
+        truth=truth,
+        ours=Way(lambda: mlp_confidence(x, weights.numpy(), labels, **options), _first),
+        rivals={
+            loop: Way(lambda: rivals.torch_loop_phi(modules, *tensors)),
+            "PyTorch, batched products": Way(lambda: rivals.torch_stacked_phi(layers, *tensors)),
+        },
+        at_least={loop: 4},
     )
 
 
@@ -175,13 +237,26 @@ M = 1_000_000
 CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "phi-10": (lambda: phi(M, 10, {EAGER: 40, COMPILED: 12}, None), lambda: phi(999, 10, {}, None)),
     "phi-100": (lambda: phi(M, 100, {EAGER: 25, COMPILED: 12}, 0.5), lambda: phi(999, 100, {}, None)),
+    "head": (lambda: head(4096, 50_257, 768, "float32", 1), lambda: head(99, 999, 32, "float32", 1)),
+    "head-bfloat16": (lambda: head(4096, 50_257, 768, "bfloat16", 1), lambda: head(99, 999, 32, "bfloat16", 1)),
+    "mlps-digits": (
+        lambda: mlps("digits", _digits(), 64, 10, models=64), lambda: mlps("digits", _digits(), 64, 10, models=2)
+    ),
+    "mlps-bits": (
+        lambda: mlps("bits", _bits(5010, 446, 30), 128, 30, models=64),
+        lambda: mlps("bits", _bits(99, 446, 30), 128, 30, models=2),
+    ),
+    "mlps-reals": (
+        lambda: mlps("real numbers", _reals(5010, 446, 30), 128, 30, models=64),
+        lambda: mlps("real numbers", _reals(99, 446, 30), 128, 30, models=2),
+    ),
     "signals-10": (lambda: signals(M, 10), lambda: signals(999, 10)),
     "lira": (lambda: lira(M, 64), lambda: lira(999, 64)),
     "lira-released": (lambda: lira_released(M // 10, 64), lambda: lira_released(999, 64)),
     "leave-one-out": (lambda: leave_one_out(M, 64), lambda: leave_one_out(999, 16)),
     "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),
     "tpr-at": (lambda: tpr_at_fprs(10 * M), lambda: tpr_at_fprs(9999)),
-}
+}  # fmt: skip
 
 
 def run(name: str, *, read_bytes_per_s: float, smoke: bool, rounds: int) -> list[dict[str, Any]]:
@@ -220,6 +295,21 @@ def _logits(records: int, classes: int) -> tuple[Array, Array]:
     logits = random.standard_normal((records, classes), dtype=np.float32) * 2
     logits[np.arange(records), labels] += 5
     return logits, labels
+
+
+def _digits() -> tuple[Array, Array]:
+    records = mf.load("digits")
+    return records.inputs().reshape(len(records), -1), records.y
+
+
+def _bits(records: int, features: int, classes: int) -> tuple[Array, Array]:
+    x, labels = _reals(records, features, classes)
+    return (x > 0).astype(np.float32), labels
+
+
+def _reals(records: int, features: int, classes: int) -> tuple[Array, Array]:
+    random = np.random.default_rng(0)
+    return random.standard_normal((records, features), dtype=np.float32), random.integers(classes, size=records)
 
 
 def _phis(records: int, models: int) -> tuple[Array, Array, Array]:

@@ -43,6 +43,30 @@ def torch_signals(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Ten
     )  # fmt: skip
 
 
+def torch_head_loss(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """A language model's loss per token: the head's product, then cross-entropy on the logits."""
+    return functional.cross_entropy(torch.addmm(bias, features, weight.T), labels, reduction="none")
+
+
+@torch.inference_mode()
+def torch_loop_phi(models: Sequence[torch.nn.Module], x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """phi of every model, one model after the other."""
+    return torch.stack([torch_phi(model(x), labels) for model in models])
+
+
+@torch.inference_mode()
+def torch_stacked_phi(
+    layers: Sequence[tuple[torch.Tensor, torch.Tensor]], x: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """phi of every model by batched products of weights [models, out, in] and biases [models, out]."""
+    values = x.expand(len(layers[0][0]), *x.shape)
+    for number, (weight, bias) in enumerate(layers):
+        values = torch.baddbmm(bias[:, None], values.relu() if number else values, weight.mT)
+    return torch_phi(values.flatten(0, 1), labels.repeat(len(values))).unflatten(0, values.shape[:2])
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile of a function, for the shapes it is called with."""
     return torch.compile(function, dynamic=False)

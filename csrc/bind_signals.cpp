@@ -3,30 +3,6 @@
 #include "logit_confidence.h"
 #include "signals.h"
 
-namespace {
-
-// Logits and labels as the kernels see them; contracts in miafast.ops have checked shapes and dtypes.
-miafast::Logits logits_view(const py::array& array, const std::string& storage) {
-    const py::ssize_t axes = array.ndim();
-    miafast::Logits view{};
-    view.data = static_cast<const char*>(array.data());
-    view.storage = storage_named(storage);
-    view.lead_shape.assign(array.shape(), array.shape() + axes - 2);
-    view.lead_strides.assign(array.strides(), array.strides() + axes - 2);
-    view.records = array.shape(axes - 2);
-    view.classes = array.shape(axes - 1);
-    view.record_stride = array.strides(axes - 2);
-    view.class_stride = array.strides(axes - 1);
-    return view;
-}
-
-miafast::Labels labels_view(const py::array& array) {
-    return {static_cast<const char*>(array.data()), array.strides(0), static_cast<int>(array.itemsize()),
-            array.dtype().kind() == 'i'};
-}
-
-}  // namespace
-
 void bind_signals(py::module_& m) {
     m.def(
         "logit_confidence",

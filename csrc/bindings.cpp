@@ -20,4 +20,5 @@ PYBIND11_MODULE(_native, m) {
     bind_lira(m);
     bind_roc(m);
     bind_mlp_steps(m);
+    bind_linear_confidence(m);
 }

@@ -15,6 +15,7 @@ void bind_signals(py::module_& m);
 void bind_lira(py::module_& m);
 void bind_roc(py::module_& m);
 void bind_mlp_steps(py::module_& m);
+void bind_linear_confidence(py::module_& m);
 
 // Float16 and bfloat16 arrive as their bits.
 inline miafast::Storage storage_named(const std::string& name) {
@@ -23,4 +24,24 @@ inline miafast::Storage storage_named(const std::string& name) {
            : name == "float32"  ? Storage::float32
            : name == "bfloat16" ? Storage::bfloat16
                                 : Storage::float16;
+}
+
+// Logits and labels as the kernels see them; contracts in miafast.ops have checked shapes and dtypes.
+inline miafast::Logits logits_view(const py::array& array, const std::string& storage) {
+    const py::ssize_t axes = array.ndim();
+    miafast::Logits view{};
+    view.data = static_cast<const char*>(array.data());
+    view.storage = storage_named(storage);
+    view.lead_shape.assign(array.shape(), array.shape() + axes - 2);
+    view.lead_strides.assign(array.strides(), array.strides() + axes - 2);
+    view.records = array.shape(axes - 2);
+    view.classes = array.shape(axes - 1);
+    view.record_stride = array.strides(axes - 2);
+    view.class_stride = array.strides(axes - 1);
+    return view;
+}
+
+inline miafast::Labels labels_view(const py::array& array) {
+    return {static_cast<const char*>(array.data()), array.strides(0), static_cast<int>(array.itemsize()),
+            array.dtype().kind() == 'i'};
 }

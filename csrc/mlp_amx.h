@@ -2,12 +2,6 @@
 // An A operand lies in rows of pairs (two bfloat16 in one word, inner index running); a B operand [inner / 2,
 // columns] holds in each word the values of two consecutive inner indices.
 
-struct alignas(64) TileConfig {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 INLINE Words paired(Floats low, Floats high) { return (bfloat_bits(low) >> 16) | bfloat_bits(high); }
 
 class AmxProducts {
@@ -34,13 +28,7 @@ class AmxProducts {
         }
         for (std::size_t number = 0; number < layers_.size(); ++number)
             layers_[number].gradient = operands_[number].gradient;
-        static const TileConfig
-            config;  // in memory: the intrinsic tells the compiler of its first bytes only
-        _tile_loadconfig(&config);
     }
-    ~AmxProducts() { _tile_release(); }
-    AmxProducts(const AmxProducts&) = delete;
-    AmxProducts& operator=(const AmxProducts&) = delete;
 
     void weights_changed() {
         for (std::size_t number = 0; number < layers_.size(); ++number) {
@@ -59,8 +47,9 @@ class AmxProducts {
         const Operands& own = operands_[&layer - layers_.data()];
         pair_columns(layer.input, layer.input_length, job_.batch, padded(layer.in + 1, 16), own.input,
                      row_length(own.inner / 2));
-        multiply_tiles(padded(job_.batch, 16), layer.columns, own.inner, own.input, row_length(own.inner / 2),
-                       own.weight, layer.length, out, length);
+        multiply_tiles(padded(job_.batch, 16), layer.columns, own.inner,
+                       {own.input, row_length(own.inner / 2)}, {own.weight, layer.length}, out, length,
+                       false);
     }
 
     void backward(const MlpLayer& layer, float* slope, std::int64_t slope_length, float* below,
@@ -71,13 +60,13 @@ class AmxProducts {
                   pairs);
         turn(own.input_pairs, pairs, own.input_turned, turned, batch_ / 2, padded(layer.in + 1, 16));
         pair_rows(slope, slope_length, job_.batch, layer.columns, own.slope_pairs, layer.length);
-        multiply_tiles(padded(layer.in + 1, 16), layer.columns, batch_, own.input_turned, turned,
-                       own.slope_pairs, layer.length, layer.gradient, layer.length);
+        multiply_tiles(padded(layer.in + 1, 16), layer.columns, batch_, {own.input_turned, turned},
+                       {own.slope_pairs, layer.length}, layer.gradient, layer.length, false);
         if (!below) return;
         const std::int64_t length = row_length(own.out_inner / 2);
         pair_columns(slope, slope_length, job_.batch, layer.columns, own.slope, length);
-        multiply_tiles(padded(job_.batch, 16), padded(layer.in, 16), own.out_inner, own.slope, length,
-                       own.weight_turned, row_length(layer.in), below, below_length);
+        multiply_tiles(padded(job_.batch, 16), padded(layer.in, 16), own.out_inner, {own.slope, length},
+                       {own.weight_turned, row_length(layer.in)}, below, below_length, false);
     }
 
   private:
@@ -120,45 +109,7 @@ class AmxProducts {
                                 to_length);
     }
 
-    // C[rows, columns] = A B; rows and columns are multiples of 16, inner of 32; lengths count words.
-    static void multiply_tiles(std::int64_t rows, std::int64_t columns, std::int64_t inner,
-                               const std::uint32_t* a, std::int64_t a_length, const std::uint32_t* b,
-                               std::int64_t b_length, float* c, std::int64_t c_length) {
-        asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
-        const std::int64_t words = inner / 2, a_bytes = a_length * 4, b_bytes = b_length * 4,
-                           c_bytes = c_length * 4;
-        for (std::int64_t column = 0; column < columns; column += 32) {
-            const bool two_columns = column + 32 <= columns;
-            for (std::int64_t row = 0; row < rows; row += 32) {
-                const bool two_rows = row + 32 <= rows;
-                const std::uint32_t *left = a + row * a_length, *right = b + column;
-                float* to = c + row * c_length + column;
-                _tile_zero(0);
-                _tile_zero(1);
-                _tile_zero(2);
-                _tile_zero(3);
-                for (std::int64_t k = 0; k < words; k += 16) {
-                    _tile_loadd(4, left + k, a_bytes);
-                    _tile_loadd(6, right + k * b_length, b_bytes);
-                    _tile_dpbf16ps(0, 4, 6);
-                    if (two_columns) {
-                        _tile_loadd(7, right + k * b_length + 16, b_bytes);
-                        _tile_dpbf16ps(1, 4, 7);
-                    }
-                    if (two_rows) {
-                        _tile_loadd(5, left + 16 * a_length + k, a_bytes);
-                        _tile_dpbf16ps(2, 5, 6);
-                        if (two_columns) _tile_dpbf16ps(3, 5, 7);
-                    }
-                }
-                _tile_stored(0, to, c_bytes);
-                if (two_columns) _tile_stored(1, to + 16, c_bytes);
-                if (two_rows) _tile_stored(2, to + 16 * c_length, c_bytes);
-                if (two_rows && two_columns) _tile_stored(3, to + 16 * c_length + 16, c_bytes);
-            }
-        }
-    }
-
+    AmxTiles tiles_;
     const MlpJob& job_;
     std::vector<MlpLayer>& layers_;
     std::int64_t batch_;

@@ -5,14 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "amx.h"
 #include "parallel.h"
 #include "simd.h"
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#define HAS_X86_TARGETS 1
-#endif
 
 #define KERNELS portable
 #define WIDTH 4
@@ -23,7 +18,7 @@
 #undef WIDTH
 #undef TILE_VECTORS
 
-#ifdef HAS_X86_TARGETS
+#ifdef MIAFAST_AMX
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
@@ -40,24 +35,10 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-bf16")
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 
 namespace miafast {
 namespace {
-
-// Linux grants AMX to a process that asks for it.
-bool request_amx() {
-    unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    const bool has = (d >> 22 & 1) && (d >> 24 & 1);   // amx-bf16, amx-tile
-    constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-    return has && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-}
-
-bool amx_available() {
-    static const bool available = request_amx();
-    return available;
-}
 
 // 16 x 16 words, rows `from_length` and `to_length` words apart.
 inline void transpose_block(const float* from, std::int64_t from_length, float* to, std::int64_t to_length) {
@@ -106,7 +87,7 @@ namespace {
 using Train = void (*)(const MlpJob&, std::int64_t, std::vector<MlpLayer>&, Arena&);
 
 Train choose() {
-#ifdef HAS_X86_TARGETS
+#ifdef MIAFAST_AMX
     if (isa_in_use() == Isa::avx512) return avx512::train;
     if (isa_in_use() == Isa::avx2) return avx2::train;
 #endif

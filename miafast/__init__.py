@@ -5,6 +5,7 @@ from miafast.attacks.threshold import Threshold
 from miafast.audit import audit
 from miafast.data import load
 from miafast.ops.dispatch import backend, backends
+from miafast.ops.linear_confidence import linear_confidence
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.ops.signals import signals
 from miafast.report import Report
@@ -14,6 +15,6 @@ from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
 __all__ = [
-    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends", "load",
-    "logit_confidence", "membership", "roc", "signals",
+    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
+    "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -9,13 +10,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from miafast.ops.logit_confidence import logit_confidence
+from miafast.ops.linear_confidence import Confidence
 from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
 
-#: Floats of logits that one batch may hold over all models: they stay in cache and are gone with the batch.
-BATCH_LOGITS = 1 << 21
+#: Numbers that one batch may hold, logits of all models or, where there are none, inputs: they stay in cache.
+BATCH_NUMBERS = 1 << 21
 
 
 class Models(Protocol):
@@ -24,7 +25,10 @@ class Models(Protocol):
     @property
     def count(self) -> int: ...
 
-    def logits(self, x: Array) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
+    @property
+    def keeps_logits(self) -> bool: ...
+
+    def confidence(self, x: Array, labels: Array) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
 
 
 class Progress(Protocol):
@@ -75,22 +79,18 @@ def measure(
 ) -> tuple[Array, Array]:
     """phi [count, records, queries] float32 of every model, and who is right on the first query [count, records].
 
-    Raises ValueError naming the model when logits have the wrong shape or are not finite.
+    Raises ValueError naming the model when logits are not finite.
     """
     phi = np.empty((models.count, len(records), len(queries)), np.float32)
     correct = np.empty((models.count, len(records)), bool)
-    for rows in _batches(len(records), max(1, BATCH_LOGITS // (models.count * records.classes))):
+    numbers = models.count * records.classes if models.keeps_logits else math.prod(records.shape)
+    for rows in _batches(len(records), max(1, BATCH_NUMBERS // numbers)):
         inputs, labels = records.inputs(rows), records.y[rows]
         for column, query in enumerate(queries):
-            logits = models.logits(ask(query, inputs)).numpy()
-            if logits.shape != (models.count, len(labels), records.classes):
-                raise ValueError(
-                    f"a model's logits have shape {logits.shape[1:]}; the records ask for "
-                    f"[batch, classes] = {(len(labels), records.classes)}."
-                )
-            phi[:, rows, column] = logit_confidence(logits, labels)
+            found = models.confidence(ask(query, inputs), labels)
+            phi[:, rows, column] = found.phi
             if column == 0:
-                correct[:, rows] = logits.argmax(axis=-1) == labels
+                correct[:, rows] = found.correct
         _check_finite(phi[:, rows], first, rows.start, queries)
         if progress is not None:
             progress.advance(models.count * len(labels))

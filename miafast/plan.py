@@ -184,7 +184,7 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
     else:
         from miafast.shadow import wrap
 
-        (phi,), (correct,) = measure(wrap(target), records, queries)
+        (phi,), (correct,) = measure(wrap(target, classes=records.classes), records, queries)
     phi = np.ascontiguousarray(phi, np.float32)
     return Target(phi=phi, facts=accuracies(correct, is_member), is_member=is_member)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16
+from miafast.ops.dispatch import BFLOAT16, as_float
+from miafast.ops.mlp_confidence import layers
 
 
 @dataclass(frozen=True)
@@ -322,6 +323,142 @@ def negative_loss_cases() -> Iterator[Case]:
     for dtype in (np.float16, np.float32, np.float64):
         yield Case(dtype.__name__, (phi.astype(dtype),))
     yield Case("no_records", (phi[:0],))
+
+
+# linear_confidence and mlp_confidence
+
+
+def _linear_tolerance(case: Case, expected: np.ndarray) -> Any:
+    """What sums of `width` products in the computed type cost, and the roundings of phi itself; no wrong verdict."""
+    if expected.dtype == bool:
+        return 0.5
+    features, weight, bias = (None if each is None else as_float(each) for each in case.args[:3])
+    rounding = np.finfo(np.float64 if np.float64 in [each.dtype for each in case.args[:2]] else np.float32).eps
+    sizes = [np.nan_to_num(np.abs(each), posinf=0.0) for each in (features, weight, 0.0 if bias is None else bias)]
+    largest = np.max(sizes[0] @ sizes[1].swapaxes(-1, -2), axis=-1, initial=0.0) + np.max(sizes[2], initial=0.0)
+    steps = 4 + np.sqrt(features.shape[-1])
+    return rounding * (steps * largest + 4 * (1 + np.abs(expected) + np.log(weight.shape[-2])))
+
+
+def _linear(
+    records: int, classes: int, width: int, *, models: tuple[int, ...] = (), shared: str = "", dtype: Any = np.float32,
+    spread: float = 4.0, bias: bool = True,
+) -> tuple[Any, ...]:  # fmt: skip
+    draw = np.random.default_rng(records + classes + width)
+
+    def some(name: str, *shape: int) -> np.ndarray:
+        values = draw.standard_normal((*(() if name in shared else models), *shape)).astype(np.float32)
+        return _bfloat16(values) if dtype == BFLOAT16 else values.astype(dtype)
+
+    weight = some("weight", classes, width)
+    if dtype != BFLOAT16:
+        weight = (weight * (spread / np.sqrt(width))).astype(dtype)
+    labels = draw.integers(0, classes, records)
+    return some("features", records, width), weight, some("bias", classes) if bias else None, labels
+
+
+@cases("linear_confidence", _linear_tolerance)
+def linear_confidence_cases() -> Iterator[Case]:
+    for records, classes, width in (
+        (0, 3, 4), (1, 1, 1), (3, 2, 1), (17, 5, 7), (63, 6, 127), (64, 7, 128), (65, 95, 129), (130, 96, 64),
+        (131, 97, 63), (200, 193, 300), (1100, 10, 33), (2500, 13, 5),
+    ):  # fmt: skip
+        yield Case(f"{records}x{classes}x{width}", _linear(records, classes, width))
+    for dtype in (np.float16, np.float64, BFLOAT16):
+        for classes in (1, 10, 101):
+            yield Case(f"{np.dtype(dtype).name}-{classes}", _linear(70, classes, 40, dtype=dtype))
+    yield Case("no-bias", _linear(70, 11, 40, bias=False))
+    for shared in ("", "features", "weight", "bias", "features bias", "features weight", "weight bias"):
+        for models in (0, 1, 5):
+            args = _linear(77, 12, 20, models=(models,), shared=shared)
+            yield Case(f"{models}-models-{shared.replace(' ', '-') or 'nothing'}-shared", args)
+    features, weight, bias, labels = _linear(120, 30, 24, models=(4,))
+    yield Case("strided", (features[::2, ::3, ::2], weight[::2, ::3, ::2], bias[::2, ::3], labels[::3] % 10))
+    yield Case("reversed", (features[:, ::-1, ::-1], weight[::-1, ::-1], bias[:, ::-1], labels[::-1].astype(">i4")))
+    turned = features[0].astype(np.float16, order="F"), np.asfortranarray(weight[0])
+    yield Case("fortran-order-and-mixed-types", (*turned, bias[0].astype(np.float64), labels))
+    bits = (features[0] > 0).astype(np.float32)  # exact in bfloat16, which kernels may make use of
+    for name, exact, matrix in (
+        ("bits", bits, weight[0]), ("bits-broken-weight", bits, np.where(weight[0] > 2, np.nan, weight[0])),
+        ("bits-infinite-weight", bits, np.where(weight[0] > 2, np.inf, weight[0])), ("bits-tiny-weight", bits,
+        weight[0] * np.float32(1e-30)), ("bits-largest-weight", bits * 0.125, weight * np.float32(2.0**125)),
+        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", _bfloat16(features[0]), weight),
+        ("bfloat16-infinite-features", _bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
+        ("float16-bits", bits.astype(np.float16), weight.astype(np.float16)),
+    ):  # fmt: skip
+        yield Case(name, (exact, matrix.astype(exact.dtype if exact.dtype == np.float16 else np.float32), bias, labels))
+    yield Case("broadcast", (np.broadcast_to(features[0], (3, 120, 24)), weight[0], None, labels))
+    yield from _linear_of_odd_values()
+    yield Case("many-classes", _linear(150, 5003, 32), slow=True)
+
+
+def _linear_of_odd_values() -> Iterator[Case]:
+    for classes in (4, 200):
+        features, weight, bias, labels = _linear(90, classes, 16)
+        whole = np.round(features), np.round(weight), np.round(bias)
+        yield Case(f"ties-{classes}", (*whole, labels))
+        yield Case(f"all-equal-{classes}", (np.zeros_like(features), weight, np.ones_like(bias), labels))
+        yield Case(f"huge-{classes}", (whole[0] * np.float32(2.0**100), *whole[1:], labels))
+        yield Case(f"sure-{classes}", (features * 100, weight, bias, labels))
+        yield Case(f"huge-mean-{classes}", (features, weight, bias + np.float32(1e4), labels))
+        for name, values in (("inf", [np.inf, -np.inf]), ("minus-inf", [-np.inf]), ("nan", [np.nan, np.inf])):
+            draw = np.random.default_rng(classes)
+            for share in (0.02, 0.5):
+                odd = np.where(draw.random(bias.shape) < share, draw.choice(values, bias.shape), bias)
+                yield Case(f"{name}-bias-{share}-{classes}", (features, weight, odd.astype(np.float32), labels))
+            odd = np.where(draw.random(features.shape) < 0.02, draw.choice(values, features.shape), features)
+            yield Case(f"{name}-features-{classes}", (odd.astype(np.float32), weight, bias, labels))
+    every = np.array(np.meshgrid(*[[-np.inf, 0.0, 1.0, np.inf, np.nan]] * 3)).reshape(3, -1).T  # as biases of models
+    for label in range(3):
+        args = np.zeros((2, 1)), np.zeros((len(every), 3, 1)), every, np.full(2, label)
+        yield Case(f"specials-{label}", args)
+
+
+def _mlp_confidence_tolerance(case: Case, expected: np.ndarray) -> Any:
+    """As if every layer's activations were as large as those bounds; errors pass through the layers above."""
+    if expected.dtype == bool:
+        return 0.5
+    x, weights, _ = case.args
+    rounding = np.finfo(np.float64 if np.float64 in (x.dtype, weights.dtype) else np.float32).eps
+    size = np.abs(as_float(x))[None]
+    for weight, bias in layers(np.abs(as_float(weights)), case.kwargs["widths"]):
+        size = size @ weight.swapaxes(-1, -2) + bias[:, None, :] + 1e-3
+    depth = len(case.kwargs["widths"]) - 1
+    return rounding * depth * (4 * size.max(axis=-1) + 4 * (1 + np.abs(expected) + np.log(size.shape[-1])))
+
+
+def _stack_case(name: str, widths: tuple[int, ...], *, models: int = 3, records: int = 100, activation: str = "relu",
+                dtype: Any = np.float32) -> Case:  # fmt: skip
+    draw = np.random.default_rng(sum(widths))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
+    weights = draw.normal(size=(models, parameters)) / np.sqrt(max(widths[:-1])) * 2
+    x = draw.normal(size=(records, widths[0]))
+    labels = draw.integers(0, widths[-1], records)
+    return Case(name, (x.astype(dtype), weights.astype(dtype), labels), {"widths": widths, "activation": activation})
+
+
+@cases("mlp_confidence", _mlp_confidence_tolerance)
+def mlp_confidence_cases() -> Iterator[Case]:
+    yield _stack_case("logistic", (5, 3))
+    yield _stack_case("one-of-everything", (1, 1, 1), models=1, records=1)
+    yield _stack_case("two-layers", (17, 33, 10))
+    yield _stack_case("tanh", (17, 33, 10), activation="tanh")
+    yield _stack_case("three-layers", (40, 64, 16, 70), records=65)
+    yield _stack_case("four-layers-tanh", (40, 9, 97, 16, 5), records=130, activation="tanh")
+    yield _stack_case("wide", (300, 200, 130), models=2, records=90)
+    yield _stack_case("float64", (20, 30, 12), dtype=np.float64, activation="tanh")
+    yield _stack_case("float16", (20, 30, 12), dtype=np.float16)
+    yield _stack_case("no-models", (5, 4, 3), models=0)
+    yield _stack_case("no-records", (5, 4, 3), records=0)
+    yield _stack_case("many-models", (8, 12, 3), models=70, records=20)
+    yield _stack_case("pieces", (3, 300, 4), models=1, records=3000)
+    bits = _stack_case("bits", (70, 40, 30), records=200)
+    yield Case("bits", ((bits.args[0] > 0).astype(np.float32), *bits.args[1:]), bits.kwargs)
+    yield Case("strided", (bits.args[0][::2, :], bits.args[1][::2], bits.args[2][::2]), bits.kwargs)
+    diverged = bits.args[1].copy()
+    diverged[1, 17] = np.nan
+    diverged[2, -1] = np.inf
+    yield Case("not-finite", (bits.args[0], diverged, bits.args[2]), bits.kwargs)
 
 
 # mlp_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,35 +15,35 @@ from miafast.store import Store
 
 torch = pytest.importorskip("torch")
 
+from miafast.ops.linear_confidence import Confidence  # noqa: E402
+from miafast.shadow import Models, membership, train  # noqa: E402
+
 RECORDS = mf.Records(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32), np.arange(50) % 3, classes=3)
 WEIGHTS = np.random.default_rng(1).normal(size=(5, 4, 3)).astype(np.float32)
 MASK = np.random.default_rng(2).random((5, 50)) < 0.5
 
 
-class Linear:
+def linear(models: Sequence[int], forward: object = None, fused: object = None) -> Models:
     """Models that were never trained: logits = x @ weights."""
-
-    def __init__(self, models: Sequence[int]) -> None:
-        self.count, self.weights = len(models), torch.from_numpy(WEIGHTS[list(models)])
-
-    def logits(self, x: np.ndarray) -> object:
-        return torch.from_numpy(x) @ self.weights
+    weights = torch.from_numpy(WEIGHTS[list(models)])
+    names = tuple(f"model {model}" for model in models)
+    return Models(len(models), "given", names, 3, forward or (lambda x: x @ weights), "cpu", fused)
 
 
 def run(folder: Path | None, trained: list[int], *, fail_at: int | None = None) -> mf.Signals:
-    def train(models: Sequence[int]) -> Linear:
+    def make(models: Sequence[int]) -> Models:
         if fail_at in models:
             raise KeyboardInterrupt
         trained.extend(models)
-        return Linear(models)
+        return linear(models)
 
     identity = {"queries": ["identity", "halve"]}
     with Store(folder, identity, in_mask=MASK, labels=RECORDS.y, queries=2) as store:
-        return stage.collect(train, RECORDS, store, chunk=2, queries=["identity", lambda x: x / 2])
+        return stage.collect(make, RECORDS, store, chunk=2, queries=["identity", lambda x: x / 2])
 
 
 def test_signals_are_phi_of_every_model_record_and_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BATCH_LOGITS", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
+    monkeypatch.setattr(stage, "BATCH_NUMBERS", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
     signals = run(None, [])
     logits = RECORDS.inputs() @ WEIGHTS
     np.testing.assert_allclose(signals.phi[:, :, 0], mf.logit_confidence(logits, RECORDS.y), rtol=1e-5, atol=1e-5)
@@ -63,20 +64,44 @@ def test_an_interrupted_run_trains_only_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_diverged_models_are_named() -> None:
-    class Diverged(Linear):
-        def logits(self, x: np.ndarray) -> object:
-            logits = super().logits(x)
-            logits[1, 9] = np.nan  # type: ignore[index]
-            return logits
+    def diverged(x: object) -> object:
+        logits = linear([0, 1]).forward(x)
+        logits[1, 9] = np.nan  # type: ignore[index]
+        return logits
+
+    with pytest.raises(ValueError, match="model 1 answered NaN or infinite logits"):
+        stage.measure(linear([0, 1], diverged), RECORDS, ["identity"])
+
+
+def test_phi_of_diverged_models_is_refused() -> None:
+    def diverged(x: np.ndarray, labels: np.ndarray) -> Confidence:
+        phi = np.zeros((2, len(x)), np.float32)
+        phi[1, 9] = np.nan
+        return Confidence(phi, phi == 0)
 
     with pytest.raises(ValueError, match=r"model 11 gives NaN .* record 9"):
-        stage.measure(Diverged([0, 1]), RECORDS, ["identity"], first=10)
+        stage.measure(linear([0, 1], fused=diverged), RECORDS, ["identity"], first=10)
 
 
-def test_wrong_shapes_are_named() -> None:
-    class TwoClasses(Linear):
-        def logits(self, x: np.ndarray) -> object:
-            return super().logits(x)[..., :2]  # type: ignore[index]
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        mf.Recipe(model="logistic", epochs=2, batch_size=8),
+        mf.Recipe(hidden=(20,), epochs=2, batch_size=8),
+        mf.Recipe(hidden=(17, 9), activation="tanh", dropout=0.3, epochs=2, batch_size=8),
+    ],
+    ids=["logistic", "one-hidden-layer", "two-hidden-layers"],
+)
+def test_perceptrons_are_measured_without_logits_and_alike(recipe: mf.Recipe) -> None:
+    mask = membership(len(RECORDS), 6, seed=0)
+    mask[0] = np.arange(50) < 5  # fewer records than a batch: another stack
+    trained = train(recipe, RECORDS, mask, models=[3, 0, 5], seed=0)
 
-    with pytest.raises(ValueError, match=r"logits have shape .*\[batch, classes\] = \(50, 3\)"):
-        stage.measure(TwoClasses([0]), RECORDS, ["identity"])
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("asked for logits")
+
+    queries = ["identity", lambda x: x / 2]
+    phi, correct = stage.measure(dataclasses.replace(trained, forward=forward), RECORDS, queries)
+    expected, expected_correct = stage.measure(dataclasses.replace(trained, fused=None), RECORDS, queries)
+    np.testing.assert_allclose(phi, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(correct, expected_correct)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import miafast._native as _native
 from miafast.ops import lira_tables
-from miafast.ops.dispatch import BFLOAT16, result_dtype
+from miafast.ops.dispatch import BFLOAT16, as_float, result_dtype
+from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.mlp_confidence import layers
 from miafast.ops.mlp_steps import MlpState
 from miafast.ops.roc_counts import RocCounts
 from miafast.ops.signals import LogitSignals, empty_signals
@@ -30,6 +33,31 @@ def signals(logits: Array, labels: Array) -> LogitSignals:
     first_bad = _native.signals(*_stored(logits), _in_machine_order(labels), *result)
     _check_labels(first_bad, result.phi, logits, labels)
     return result
+
+
+def linear_confidence(features: Array, weight: Array, bias: Array | None, labels: Array) -> Confidence:
+    result = empty_confidence(features, weight, bias)
+    some = np.zeros(weight.shape[-2], np.float32) if bias is None else bias
+    _confidence(features, [(weight, some)], labels, result, tanh=False)
+    return result
+
+
+def mlp_confidence(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> Confidence:
+    shape = (len(weights), len(x))
+    result = Confidence(np.empty(shape, result_dtype(x, weights)), np.empty(shape, bool))
+    _confidence(x, layers(np.ascontiguousarray(weights), widths), labels, result, tanh=activation == "tanh")
+    return result
+
+
+def _confidence(
+    x: Array, affine: Sequence[tuple[Array, Array]], labels: Array, result: Confidence, *, tanh: bool
+) -> None:
+    """What has no models axis is shared; all in float64 if anything is."""
+    form = as_float if result.phi.dtype == np.float64 else np.asarray
+    stored = [(_stored(form(weight)), _stored(form(bias)[..., None, :])) for weight, bias in affine]
+    first_bad = _native.linear_confidence(_stored(form(x)), stored, _in_machine_order(labels), *result, tanh=tanh)
+    if first_bad >= 0 or result.phi.size == 0:
+        check_label_range(labels, affine[-1][0].shape[-2])
 
 
 def lira(

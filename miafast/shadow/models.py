@@ -6,8 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+from miafast.ops.linear_confidence import Confidence
+from miafast.ops.logit_confidence import logit_confidence
+from miafast.tables import Array
 
 #: Probabilities are floored here before the logarithm, so that phi stays finite.
 SMALLEST_PROBABILITY = 1e-12
@@ -23,6 +28,24 @@ class Models:
     classes: int | None  # expected, where known
     forward: Callable[[torch.Tensor], torch.Tensor]  # [batch, ...] -> [models, batch, classes]
     device: str = "cpu"
+    #: From float32 x [batch, ...] and labels straight to what `confidence` gives, where there is such a way.
+    fused: Callable[[Array, Array], Confidence] | None = None
+
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether `confidence` needs room for the logits of all models."""
+        return self.fused is None
+
+    def confidence(self, x: Array, labels: Array) -> Confidence:
+        """phi float32 and who is right, [models, batch] each, for float32 x [batch, ...] and labels [batch].
+
+        Multilayer perceptrons get there without logits, and then NaN or infinite phi is not refused; all others
+        answer `logits`, and raise as it does.
+        """
+        if self.fused is not None:
+            return self.fused(x, labels)
+        logits = self.logits(x).numpy()
+        return Confidence(logit_confidence(logits, labels), np.asarray(logits.argmax(axis=-1) == labels))
 
     def logits(self, x: Any) -> torch.Tensor:
         """float32 [models, batch, classes] in evaluation mode, without gradients, for float32 x [batch, ...].

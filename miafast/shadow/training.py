@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from miafast.ops.linear_confidence import Confidence
+from miafast.ops.mlp_confidence import mlp_confidence
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.mlp import train_mlps
 from miafast.shadow.models import Models, join, wrap
-from miafast.shadow.modules import flattened
+from miafast.shadow.modules import flattened, widths
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe, TrainFunction, check_train_function
 from miafast.shadow.single import Resident, fresh, train_module, train_with
@@ -119,13 +121,20 @@ def _train_stacked(
         stacks_made.append(stack)
         place |= {model: len(place) + number for number, model in enumerate(models)}
     order = torch.tensor([place[model] for model in in_rows], device=data.x.device)
+    fused = None
+    if isinstance(recipe.model, str) and data.x.device.type == "cpu":
+        weights = torch.cat([stack.weights for stack in stacks_made])[order].numpy()
+        sizes, activation = widths(recipe, records.shape, records.classes), recipe.activation
+
+        def fused(x: Array, labels: Array) -> Confidence:
+            return mlp_confidence(x.reshape(len(x), -1), weights, labels, widths=sizes, activation=activation)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([stack.answer(x) for stack in stacks_made])[order]
 
     names = tuple(f"model {model}" for model in in_rows)
     how = f"stacked ({max(len(each.weights) for each in stacks_made)} at once)"
-    return Models(len(names), how, names, records.classes, forward, str(data.x.device))
+    return Models(len(names), how, names, records.classes, forward, str(data.x.device), fused)
 
 
 def _stackable(recipe: Recipe, records: Records, device: str) -> bool:

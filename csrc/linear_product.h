@@ -1,0 +1,217 @@
+// Products of layers with many records, one lane per record. Records lie in panels [width][panel_width]: what
+// a layer writes is what the next one reads. Read inside an instruction set's namespace, after vector.h; so
+// no include guard.
+#include "tile.h"
+
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+#define MIAFAST_PAIRS 1
+#else
+#define MIAFAST_PAIRS 0
+#endif
+
+inline constexpr int product_rows = 6;  // units and vectors of records in registers
+inline constexpr int product_vectors = MIAFAST_VECTOR_BYTES == 16 || MIAFAST_VECTOR_BYTES == 32 ? 2 : 4;
+inline constexpr std::int64_t product_depth = 128;   // a panel's slice stays in the first-level cache
+inline constexpr std::int64_t groups_in_block = 16;  // 96 units: whole AMX tiles too
+
+template <typename T>
+inline constexpr std::int64_t panel_width = product_vectors * lanes<VectorOf<T>>;
+
+// `count` records from `first` on as a panel; lanes past them are 0.
+template <typename Stored, typename T>
+inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count, T* panel) {
+    constexpr std::int64_t width = panel_width<T>;
+    const std::int64_t filled = fill_vectors<Stored>(x, first, count, width, panel);
+    for (std::int64_t k = 0; k < x.classes; ++k) {
+        T* to = panel + k * width;
+        copy_row<Stored>(first + k * x.class_stride + filled * x.record_stride, x.record_stride,
+                         count - filled, to + filled);
+        std::fill(to + count, to + width, T{0});
+    }
+}
+
+#if MIAFAST_PAIRS
+#include "linear_pairs.h"
+#endif
+
+// Some of a layer's units, as groups of at most product_rows of nearly the same size.
+struct UnitBlock {
+    std::int64_t first, units, groups;
+
+    std::int64_t begin_of(std::int64_t group) const {
+        return units / groups * group + std::min(units % groups, group);
+    }
+};
+
+// Group after group [width][rows].
+template <typename Stored, typename T>
+inline void pack_weights_of(const Logits& weight, const char* start, const UnitBlock& block, T* to) {
+    for (std::int64_t group = 0; group < block.groups; ++group) {
+        const std::int64_t begin = block.begin_of(group), rows = block.begin_of(group + 1) - begin;
+        for (std::int64_t row = 0; row < rows; ++row) {
+            const char* from = start + (block.first + begin + row) * weight.record_stride;
+            for (std::int64_t k = 0; k < weight.classes; ++k)
+                to[k * rows + row] = number_at<Stored>(from + k * weight.class_stride);
+        }
+        to += rows * weight.classes;
+    }
+}
+
+template <typename T>
+inline void pack_panel(const Logits& x, const char* first, std::int64_t count, T* panel) {
+    if constexpr (sizeof(T) == 8) {
+        pack_panel_of<double>(x, first, count, panel);
+    } else if (x.storage == Storage::float32) {
+        pack_panel_of<float>(x, first, count, panel);
+    } else if (x.storage == Storage::bfloat16) {
+        pack_panel_of<Bfloat16>(x, first, count, panel);
+    } else {
+        pack_panel_of<Float16>(x, first, count, panel);
+    }
+}
+
+template <typename T>
+inline void pack_weights(const Logits& weight, const char* start, const UnitBlock& block, T* to) {
+    if constexpr (sizeof(T) == 8) {
+        pack_weights_of<double>(weight, start, block, to);
+    } else if (weight.storage == Storage::float32) {
+        pack_weights_of<float>(weight, start, block, to);
+    } else if (weight.storage == Storage::bfloat16) {
+        pack_weights_of<Bfloat16>(weight, start, block, to);
+    } else {
+        pack_weights_of<Float16>(weight, start, block, to);
+    }
+}
+
+// tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's
+// [depth][panel_width].
+template <int ROWS, typename T>
+inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, T* tile) {
+    using V = VectorOf<T>;
+    constexpr std::int64_t width = panel_width<T>;
+    V sums[ROWS][product_vectors];
+    for (int row = 0; row < ROWS; ++row)
+        for (int v = 0; v < product_vectors; ++v)
+            sums[row][v] = bias ? broadcast<V>(bias[row]) : load<V>(tile + row * width + v * lanes<V>);
+    for (std::int64_t k = 0; k < depth; ++k) {
+        V right[product_vectors];
+        for (int v = 0; v < product_vectors; ++v) right[v] = load<V>(panel + k * width + v * lanes<V>);
+        for (int row = 0; row < ROWS; ++row) {
+            const V left = broadcast<V>(weight[k * ROWS + row]);
+            for (int v = 0; v < product_vectors; ++v) sums[row][v] += left * right[v];
+        }
+    }
+    for (int row = 0; row < ROWS; ++row)
+        for (int v = 0; v < product_vectors; ++v) store<V>(tile + row * width + v * lanes<V>, sums[row][v]);
+}
+
+// tile [units][panel_width] of one block and one panel.
+template <typename T>
+inline void multiply_block(const UnitBlock& block, const T* weight, const T* bias, const T* panel,
+                           std::int64_t inner, T* tile) {
+    for (std::int64_t k = 0; k < inner; k += product_depth) {
+        const std::int64_t depth = std::min(product_depth, inner - k);
+        const T* slice = panel + k * panel_width<T>;
+        for (std::int64_t group = 0; group < block.groups; ++group) {
+            const std::int64_t begin = block.begin_of(group), rows = block.begin_of(group + 1) - begin;
+            const T *left = weight + begin * inner + k * rows, *start = k ? nullptr : bias + begin;
+            T* to = tile + begin * panel_width<T>;
+            switch (rows) {
+                case 1:
+                    multiply_group<1>(left, start, slice, depth, to);
+                    break;
+                case 2:
+                    multiply_group<2>(left, start, slice, depth, to);
+                    break;
+                case 3:
+                    multiply_group<3>(left, start, slice, depth, to);
+                    break;
+                case 4:
+                    multiply_group<4>(left, start, slice, depth, to);
+                    break;
+                case 5:
+                    multiply_group<5>(left, start, slice, depth, to);
+                    break;
+                default:
+                    multiply_group<product_rows>(left, start, slice, depth, to);
+            }
+        }
+    }
+}
+
+// The panels of some records, and where AMX takes them, their pairs.
+template <typename T>
+struct Panels {
+    const T* numbers;
+    const std::uint32_t* pairs;
+};
+
+// A block of a layer's units of one model, ready to be multiplied with panel after panel.
+template <typename T>
+class BlockProduct {
+  public:
+    BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
+                 const Panels<T>& panels, Workspace& memory)
+        : block_{first, units, (units + product_rows - 1) / product_rows},
+          inner_(layer.weight.classes),
+          panels_(panels),
+          biases_(memory.take<T>(7, units)) {
+        const Logits& weight = layer.weight;
+        std::fill(biases_, biases_ + units, T{0});
+        if (layer.bias.data) {
+            Logits some = layer.bias;
+            some.classes = units;
+            pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
+        }
+        const char* start = weight.model_start(model);
+#if MIAFAST_PAIRS
+        if (panels.pairs) {
+            const std::int64_t size = (units + 15) / 16 * 16 * pair_words(inner_);
+            std::uint32_t* words = memory.take<std::uint32_t>(8, 3 * size);
+            auto* row = memory.take<float>(11, 2 * pair_words(inner_));
+            start += first * weight.record_stride;
+            const std::int64_t parts = weight.storage == Storage::float32
+                                           ? pair_weights<float>(weight, start, units, row, words)
+                                       : weight.storage == Storage::bfloat16
+                                           ? pair_weights<Bfloat16>(weight, start, units, row, words)
+                                           : pair_weights<Float16>(weight, start, units, row, words);
+            operand_ = {words, pair_words(inner_), parts, size};
+            tiles_.emplace();
+            return;
+        }
+#endif
+        T* weights = memory.take<T>(8, units * inner_);
+        pack_weights(weight, start, block_, weights);
+        weights_ = weights;
+    }
+
+    const UnitBlock& block() const { return block_; }
+
+    // tile [units][panel_width] of the panel whose first record is `at`.
+    void multiply(std::int64_t at, T* tile) const {
+#if MIAFAST_PAIRS
+        if constexpr (sizeof(T) == 4) {
+            if (panels_.pairs) {
+                const std::int64_t rows = (block_.units + 15) / 16 * 16, words = pair_words(inner_);
+                for (std::int64_t unit = 0; unit < block_.units; ++unit)
+                    std::fill_n(tile + unit * panel_width<T>, panel_width<T>, biases_[unit]);
+                multiply_tiles(rows, panel_width<T>, 2 * words, operand_,
+                               {panels_.pairs + at * words, panel_width<T>}, tile, panel_width<T>, true);
+                return;
+            }
+        }
+#endif
+        multiply_block(block_, weights_, biases_, panels_.numbers + at * inner_, inner_, tile);
+    }
+
+  private:
+    UnitBlock block_;
+    std::int64_t inner_;
+    Panels<T> panels_;
+    T* biases_;
+    const T* weights_ = nullptr;
+#if MIAFAST_PAIRS
+    AmxOperand operand_{};
+    std::optional<AmxTiles> tiles_;
+#endif
+};

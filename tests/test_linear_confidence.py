@@ -1,0 +1,170 @@
+"""phi without logits: the same as with them, on every instruction set, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import miafast as mf
+from miafast import _native
+from miafast.ops.dispatch import as_float
+from miafast.ops.mlp_confidence import layers, mlp_confidence
+from tests.cases import CASES
+
+DRAW = np.random.default_rng(0)
+FEATURES = DRAW.normal(size=(50, 8)).astype(np.float32)
+WEIGHT = DRAW.normal(size=(3, 7, 8)).astype(np.float32)
+BIAS = DRAW.normal(size=7).astype(np.float32)
+LABELS = DRAW.integers(7, size=50)
+
+
+@pytest.fixture
+def limited_isa() -> Iterator[object]:
+    best = _native.isa()
+    yield _native.limit_isa
+    _native.limit_isa(best)
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("op_name", ["linear_confidence", "mlp_confidence"])
+def test_every_instruction_set_agrees_with_the_truth(op_name: str, isa: str, limited_isa: object) -> None:
+    limited_isa(isa)  # type: ignore[operator]
+    op = {"linear_confidence": mf.linear_confidence, "mlp_confidence": mlp_confidence}[op_name]
+    make, tolerance = CASES[op_name]
+    for case in make():
+        if case.slow:
+            continue
+        with mf.backend("numpy"):
+            wide = [as_float(each) if each is not None and each.dtype.kind in "fV" else each for each in case.args]
+            expected = op(*wide, **case.kwargs)
+        got = op(*case.args, **case.kwargs)
+        np.testing.assert_array_equal(got.correct, expected.correct, err_msg=case.name)
+        finite = np.isfinite(expected.phi)
+        np.testing.assert_array_equal(got.phi[~finite], expected.phi[~finite], err_msg=case.name)
+        allowed = np.broadcast_to(tolerance(case, expected.phi), finite.shape)[finite]
+        assert np.all(np.abs(got.phi[finite] - expected.phi[finite]) <= allowed), case.name
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    records=st.integers(1, 150), classes=st.integers(1, 210), width=st.integers(1, 40), models=st.integers(0, 3),
+    seed=st.integers(0, 9),
+)  # fmt: skip
+def test_it_is_logit_confidence_of_the_product(records: int, classes: int, width: int, models: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    features = draw.normal(size=(records, width))
+    weight = draw.normal(size=(*((models,) if models else ()), classes, width))
+    bias, labels = draw.normal(size=classes), draw.integers(classes, size=records)
+    logits = features @ weight.swapaxes(-1, -2) + bias
+    found = mf.linear_confidence(features, weight, bias, labels)
+    np.testing.assert_allclose(found.phi, mf.logit_confidence(logits, labels), rtol=1e-11, atol=1e-11)
+    np.testing.assert_array_equal(found.correct, logits.argmax(axis=-1) == labels)
+
+
+def test_a_perceptron_is_its_layers() -> None:
+    widths = (8, 12, 7)
+    weights = DRAW.normal(size=(4, 9 * 12 + 13 * 7))
+    (first, first_bias), (last, last_bias) = layers(weights, widths)
+    hidden = np.tanh(FEATURES @ first.swapaxes(-1, -2) + first_bias[:, None])
+    expected = mf.linear_confidence(hidden, last, last_bias, LABELS)
+    found = mlp_confidence(FEATURES, weights, LABELS, widths=widths, activation="tanh")
+    np.testing.assert_allclose(found.phi, expected.phi, rtol=1e-11, atol=1e-11)
+    np.testing.assert_array_equal(found.correct, expected.correct)
+
+
+def test_what_bfloat16_holds_exactly_loses_no_digits() -> None:
+    """Weights of many sizes, whose low halves matter: one bfloat16 product would be off by parts in 500."""
+    bits = (FEATURES > 0).astype(np.float32)
+    weight = WEIGHT[0] * np.float32(10.0) ** DRAW.integers(-3, 3, WEIGHT[0].shape).astype(np.float32)
+    logits = bits.astype(np.float64) @ weight.T.astype(np.float64)
+    found = mf.linear_confidence(bits, weight, None, LABELS)
+    np.testing.assert_allclose(found.phi, mf.logit_confidence(logits, LABELS), rtol=3e-6, atol=3e-5)
+
+
+def test_tensors_give_tensors() -> None:
+    torch = pytest.importorskip("torch")
+    features = torch.from_numpy(FEATURES).bfloat16()
+    found = mf.linear_confidence(features, torch.from_numpy(WEIGHT), None, torch.from_numpy(LABELS))
+    logits = features.double() @ torch.from_numpy(WEIGHT).double().mT
+    expected = mf.logit_confidence(logits, torch.from_numpy(LABELS))
+    assert found.correct.dtype == torch.bool
+    torch.testing.assert_close(found.phi, expected.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["cpp", "numpy"])
+@pytest.mark.parametrize("bad", [-1, 7])
+def test_a_label_out_of_range_is_named(where: str, bad: int) -> None:
+    labels = LABELS.copy()
+    labels[[33, 40]] = bad
+    with mf.backend(where), pytest.raises(ValueError, match=rf"labels\[33\] = {bad} is not one of the 7 classes"):
+        mf.linear_confidence(FEATURES, WEIGHT, BIAS, labels)
+    with mf.backend(where), pytest.raises(ValueError, match=rf"labels\[33\] = {bad} is not one of the 7 classes"):
+        mf.linear_confidence(FEATURES, WEIGHT[:0], BIAS, labels)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        (([[1.0]], WEIGHT, BIAS, LABELS), TypeError, "features is a list; give a NumPy array"),
+        ((FEATURES.astype(int), WEIGHT, BIAS, LABELS), TypeError, "features has dtype int64; give float16"),
+        ((FEATURES, WEIGHT, BIAS.astype(">f4"), LABELS), TypeError, "bias has dtype >f4"),
+        ((FEATURES, WEIGHT, BIAS, LABELS * 1.0), TypeError, "labels has dtype float64; give integer"),
+        ((FEATURES[0], WEIGHT, BIAS, LABELS), ValueError, r"labels has shape \(50,\) for 0 records"),
+        ((FEATURES, WEIGHT, BIAS, LABELS[1:]), ValueError, r"labels has shape \(49,\) for 50 records"),
+        ((FEATURES, WEIGHT[0, 0], BIAS, LABELS), ValueError, r"weight has shape \(8,\); give \[classes, width\], or"),
+        ((FEATURES, WEIGHT[..., 1:], BIAS, LABELS), ValueError, r"weight \(3, 7, 7\); their last axes, the width"),
+        ((FEATURES, WEIGHT[:, :0], BIAS, LABELS), ValueError, "so 0 classes"),
+        ((FEATURES, WEIGHT, BIAS[1:], LABELS), ValueError, r"bias has shape \(6,\) for weight .* one number per class"),
+        ((FEATURES[None], WEIGHT, BIAS, LABELS), ValueError, "disagree on the number of models"),
+        ((FEATURES, WEIGHT, np.stack([BIAS, BIAS]), LABELS), ValueError, "disagree on the number of models"),
+    ],
+)
+def test_bad_arguments_are_named(args: tuple[object, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        mf.linear_confidence(*args)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": (8,)}, r"widths=\(8,\); give the units of every layer"),
+        ({"widths": (9, 7)}, r"x has shape \(50, 8\); widths=\(9, 7\) need \[records, 9\]"),
+        ({"widths": (8, 6)}, r"weights has shape \(2, 63\); widths=\(8, 6\) need \[models, 54\]"),
+        ({"activation": "gelu"}, "activation='gelu': choose relu, tanh"),
+    ],
+)
+def test_perceptrons_that_do_not_fit_are_named(change: dict[str, object], message: str) -> None:
+    arguments = {"widths": (8, 7), "activation": "relu"} | change
+    with pytest.raises(ValueError, match=message):
+        mlp_confidence(FEATURES, np.zeros((2, 63), np.float32), LABELS, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_a_language_models_head_stays_under_a_tenth_of_its_logits() -> None:
+    code = """
+import json, resource
+import numpy as np
+import miafast as mf
+draw = np.random.default_rng(0)
+features = draw.standard_normal((4096, 768), dtype=np.float32)
+weight = draw.standard_normal((50257, 768), dtype=np.float32)
+labels = draw.integers(50257, size=4096)
+mf.linear_confidence(features[:2], weight[:2], None, labels[:2] % 2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+phi = mf.linear_confidence(features, weight, None, labels).phi
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+logits = features[:3] @ weight.T
+expected = mf.logit_confidence(logits, labels[:3])
+print(json.dumps([grown * 1024, float(np.abs(phi[:3] - expected).max())]))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    grown, error = json.loads(ran.stdout)
+    assert grown < 4096 * 50257 * 4 / 10
+    assert error < 1e-3
