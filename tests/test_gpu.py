@@ -48,7 +48,7 @@ def _on_host(result: Any) -> Any:
     return tuple(each.cpu() for each in result) if isinstance(result, tuple) else result.cpu()
 
 
-@pytest.mark.parametrize(("op_name", "case", "where"), _every())
+@pytest.mark.parametrize(("op_name", "case", "where"), list(_every()))
 def test_twin_agrees_with_the_truth(op_name: str, case: Case, where: str) -> None:
     which = _skip_without_twin(op_name, where)
     args, kwargs = _on_device(case)
@@ -76,7 +76,7 @@ def test_no_op_waits_for_the_device(op_name: str, where: str) -> None:
 
 @pytest.mark.parametrize("op_name", sorted(CASES))
 def test_the_caller_s_stream_is_used(op_name: str) -> None:
-    """A graph captured on a side stream holds every launch of the op; work on another stream would break the capture."""
+    """A graph captured on a side stream holds every launch; one on another stream would break the capture."""
     if op_name in WAITING:
         pytest.skip("waits for the device")
     which = _skip_without_twin(op_name, "triton")

@@ -49,7 +49,7 @@ def _every() -> Iterator[Any]:
 
 
 @interpreted
-@pytest.mark.parametrize(("op_name", "case"), _every())
+@pytest.mark.parametrize(("op_name", "case"), list(_every()))
 def test_twin_agrees_with_the_truth(op_name: str, case: Case) -> None:
     check(op_name, case)
 
@@ -65,7 +65,7 @@ def _first_records() -> Iterator[Any]:
 
 
 @interpreted
-@pytest.mark.parametrize(("op_name", "case"), _first_records())
+@pytest.mark.parametrize(("op_name", "case"), list(_first_records()))
 def test_chunks_agree_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
     rows = importlib.import_module("miafast.ops.triton.rows")
     for name, value in (("LARGEST_TILE", 0), ("LANES", 32), ("DEEP", 2)):
@@ -94,6 +94,17 @@ def test_labels_that_are_no_class_give_nan(op_name: str, classes: int) -> None:
             assert not each[[0, 2]].any()
         else:
             assert each.isnan().tolist() == [True, False, True, False]
+
+
+def test_rates_of_what_has_no_rank_are_nan() -> None:
+    scores, is_member = torch.tensor([3.0, torch.nan, 1.0]), torch.tensor([True, False, False])
+    tpr_at, nowhere = twin_of("tpr_at"), torch.zeros(3, dtype=torch.bool)
+    for members in (is_member, nowhere, ~nowhere):
+        assert tpr_at(scores if members is is_member else scores.nan_to_num(), members, [0.5, 1.0]).isnan().all()
+    assert tpr_at(scores[:0], is_member[:0], [0.5]).isnan().all()
+    assert tpr_at(scores.nan_to_num(), is_member, torch.tensor([0.0, 1.0])).tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="scores holds 1 NaN"):
+        twin_of("roc_counts")(scores, is_member)
 
 
 def test_leading_axes_are_walked_without_a_copy() -> None:
