@@ -25,9 +25,11 @@ from tests.cases import CASES
 NAMES = {
     "logit_confidence": ("10-classes", "1000-classes", "bfloat16-10", "float16-300", "float64-300", "fortran-order"),
     "signals": ("10-classes", "bfloat16-300", "float64-3"),
+    "lira": ("float32-online-one-sided-mean-shrunken", "float64-offline-one-sided-median-pooled",
+             "float32-offline-two-sided-mean-total", "bfloat16-online-one-sided-mean-per-record"),
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
-}
+}  # fmt: skip
 
 
 class _Hopper(CudaDriver):

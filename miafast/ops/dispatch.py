@@ -104,10 +104,10 @@ class Op(Generic[P, R]):
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Where the arrays are: "cpu", "cuda:0" and so on."""
-        places = {_device(value) for value in (*args, *kwargs.values())} - {None}
+        places = {device_of(value) for value in (*args, *kwargs.values())} - {None}
         if len(places) > 1:
             named = self._signature.bind(*args, **kwargs).arguments.items()
-            found = {name: _device(value) for name, value in named if name not in self.on_host}
+            found = {name: device_of(value) for name, value in named if name not in self.on_host}
             places = set(found.values()) - {None}
             if len(places) > 1:
                 where = ", ".join(f"{name} is on {place}" for name, place in found.items() if place)
@@ -243,7 +243,7 @@ def _kind(value: Any) -> str | None:
     return "torch" if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach") else None
 
 
-def _device(value: Any) -> str | None:
+def device_of(value: Any) -> str | None:
     """Where an array is, None for anything else."""
     if isinstance(value, np.ndarray):
         return "cpu"
@@ -255,7 +255,7 @@ def _device(value: Any) -> str | None:
 
 
 def _outline(value: Any) -> Any:
-    if _device(value) in (None, "cpu"):
+    if device_of(value) in (None, "cpu"):
         return value
     name = str(value.dtype).removeprefix("torch.")
     dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name if name in np.sctypeDict else object)
