@@ -47,7 +47,7 @@ class _Hopper(CudaDriver):
 
 
 def many_classes() -> Iterator[tuple[Any, Any]]:
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+    for dtype in (torch.float32, torch.bfloat16):
         yield torch.zeros(4, 50_257, dtype=dtype), torch.zeros(4, dtype=torch.int64)
 
 

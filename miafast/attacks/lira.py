@@ -44,8 +44,8 @@ class LiRA:
       with covariance D R D, D from the variance rule, R the queries' correlation pooled over records, per side.
 
     d0·s0² + d·s² (pooled, total: s0²) is never taken below 1e-12. A record whose side has too few models (per-record:
-    2; otherwise 1) is NaN, and an `UnscoredRecordsWarning` says how many those are. Signals on a device are scored there
-    and not looked at: what would be an error or a warning is NaN alone.
+    2; otherwise 1) is NaN, and an `UnscoredRecordsWarning` says how many those are. Signals on a device are scored
+    there and not looked at: what would be an error or a warning about values is NaN alone.
 
     Raises ValueError for an option that is not known or a combination that has no meaning.
 

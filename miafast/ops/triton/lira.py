@@ -66,7 +66,7 @@ def lira(
 def sides_kernel(
     target, shadow, in_mask, distance, squares, counts, moments, shift, sampling, models, records, queries, blocks,
     target_record_stride, target_query_stride, model_stride, record_stride, query_stride, mask_model_stride,
-    mask_record_stride, floor,
+    mask_record_stride, FLOOR: tl.constexpr,
     POOLING: tl.constexpr, MEDIAN: tl.constexpr, CHUNK: tl.constexpr, LANES: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """One query of a block of records: both sides' distance from the target, squares, counts, and block sums."""
@@ -114,7 +114,8 @@ def sides_kernel(
             tl.store(sums + blocks, tl.sum(around, axis=0))
         if POOLING == 2:
             known = count >= 2
-            e = tl.log(tl.where(around > floor, around, floor)) + tl.load(shift + count.to(tl.int64)) + 0 * around
+            lowest = tl.full([LANES], FLOOR, tl.float64)
+            e = tl.log(tl.where(around > lowest, around, lowest)) + tl.load(shift + count.to(tl.int64)) + 0 * around
             e = tl.where(known, e, 0.0)
             tl.store(sums, tl.sum(known.to(tl.float64), axis=0))
             tl.store(sums + blocks, tl.sum(e, axis=0))
@@ -141,8 +142,8 @@ def _add(count, mean, squares, x, use):
 
 @triton.jit
 def scores_kernel(
-    distance, squares, counts, student, keep, above, constant, ratio, half, scores, models, records, queries, floor,
-    VERDICT: tl.constexpr, LANES: tl.constexpr,
+    distance, squares, counts, student, keep, above, constant, ratio, half, scores, models, records, queries,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Scores of a block of records from both sides (online) or OUT alone, averaged over the queries."""
     record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
@@ -152,13 +153,13 @@ def scores_kernel(
         at = (record * 0 + queries + query) * records + record
         d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
         n = tl.load(counts + records + record, mask=live, other=0)
-        of_out = _term(d, s, n, 1, query, student, keep, above, constant, ratio, half, models, queries, floor, VERDICT)
+        of_out = _term(d, s, n, 1, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, VERDICT)
         if VERDICT == 0:
             at = (record * 0 + query) * records + record
             d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
             n = tl.load(counts + record, mask=live, other=0)
             total -= of_out
-            total += _term(d, s, n, 0, query, student, keep, above, constant, ratio, half, models, queries, floor, 0)
+            total += _term(d, s, n, 0, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, 0)
         elif VERDICT == 1:
             total += of_out
         else:
@@ -168,8 +169,8 @@ def scores_kernel(
 
 @triton.jit
 def _term(
-    distance, squares, n, side, query, student, keep, above, constant, ratio, half, models, queries, floor,
-    VERDICT: tl.constexpr,
+    distance, squares, n, side, query, student, keep, above, constant, ratio, half, models, queries,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr,
 ):  # fmt: skip
     """log density, or log P[at most the target's signal], of one side; NaN where the distance is not finite."""
     d, s = distance.to(tl.float64), squares.to(tl.float64)
@@ -177,7 +178,8 @@ def _term(
     of_ratio, of_constant, of_half = tl.load(ratio + at), tl.load(constant + at), tl.load(half + at)
     is_student = tl.load(student + side) != 0
     scale = tl.load(keep + side) * s + tl.load(above + side * queries + query)
-    scale = tl.where(scale > floor, scale, floor) + 0 * scale
+    lowest = tl.zeros_like(scale) + FLOOR
+    scale = tl.where(scale > lowest, scale, lowest) + 0 * scale
     if VERDICT == 1:
         z = d * tl.sqrt(of_ratio / scale)
         dof = 2 * of_half - 1
