@@ -45,7 +45,7 @@ def _logits_tolerance(case: Case, expected: np.ndarray) -> np.ndarray:
     return 4 * rounding * (1 + np.abs(expected.astype(np.float64)) + np.log(logits.shape[-1]))
 
 
-def _bfloat16(x: np.ndarray) -> np.ndarray:
+def bfloat16(x: np.ndarray) -> np.ndarray:
     return (x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
@@ -69,7 +69,7 @@ def logits_cases() -> Iterator[Case]:
             yield Case(f"{np.dtype(dtype)}-{classes}", _logits_and_labels(131, classes, dtype=dtype))
     for classes in (3, 10, 300):
         logits, labels = _logits_and_labels(131, classes)
-        yield Case(f"bfloat16-{classes}", (_bfloat16(logits), labels))
+        yield Case(f"bfloat16-{classes}", (bfloat16(logits), labels))
     for labels_type in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64, ">i4"):
         yield Case(f"labels-{np.dtype(labels_type).str}", _logits_and_labels(70, 10, labels=labels_type))
     yield Case("threads", _logits_and_labels(3, 9000, 10))
@@ -139,7 +139,7 @@ def _scores_and_members() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "all-tied", np.full(size, 0.25), is_member
     yield "hundredths", scores.round(2), is_member
     yield "float16", scores.astype(np.float16), is_member
-    yield "bfloat16", _bfloat16(scores), is_member
+    yield "bfloat16", bfloat16(scores), is_member
     yield "float16-short", np.array([-0.0, 0.0, np.inf, -np.inf, 6e-8], np.float16), np.arange(5) % 2 == 0
     yield "narrow", 1 - 1e-12 * np.abs(scores), is_member  # one binade, equal leading digits
     yield "huge-and-tiny", np.sinh(40 * scores), is_member
@@ -215,7 +215,7 @@ def _lira_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "one_record", single[:, :1], in_mask[:, :1]
     yield "sixteen_records", single[:, :16], in_mask[:, :16]
     yield "float16", phi.astype(np.float16), in_mask
-    yield "bfloat16", _bfloat16(phi), in_mask
+    yield "bfloat16", bfloat16(phi), in_mask
     yield (
         "strided",
         np.ascontiguousarray(single[:, ::-1].transpose(1, 0, 2)).transpose(1, 0, 2)[:, ::2],
