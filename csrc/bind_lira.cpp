@@ -60,7 +60,7 @@ std::vector<miafast::Rules<T>> rules_view(const std::string& verdict, double flo
                                                 : Verdict::minus_density;
     std::vector<miafast::Rules<T>> rules;
     for (py::ssize_t target = 0; target < student.shape(0); ++target) {
-        rules.push_back({kind, static_cast<T>(floor), side(target, 0), side(target, 1)});
+        rules.push_back({kind, half.shape(2) - 1, static_cast<T>(floor), side(target, 0), side(target, 1)});
     }
     return rules;
 }

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -40,6 +42,30 @@ void summed_over(std::int64_t records, std::int64_t size, Moments* total, const 
     }
 }
 
+// Adds a row of in_mask to `to`.
+void add_row(const char* __restrict row, std::int64_t stride, std::int64_t count,
+             std::uint8_t* __restrict to) {
+    if (stride == 1) {
+        for (std::int64_t i = 0; i < count; ++i) to[i] += row[i] != 0;
+    } else {
+        for (std::int64_t i = 0; i < count; ++i) to[i] += row[i * stride] != 0;
+    }
+}
+
+// Whether records [first, first + count), at most 1024, are IN `wanted` models each.
+bool counts_are(std::int64_t wanted, const Shadow& shadow, std::int64_t first, std::int64_t count) {
+    std::array<std::int64_t, 1024> counts{};
+    std::array<std::uint8_t, 1024> few{};
+    for (std::int64_t model = 0; model < shadow.models; ++model) {
+        add_row(shadow.in_mask + model * shadow.mask_model_stride + first * shadow.mask_record_stride,
+                shadow.mask_record_stride, count, few.data());
+        if (model % 255 < 254 && model + 1 < shadow.models) continue;
+        for (std::int64_t i = 0; i < count; ++i) counts[i] += few[i];
+        few.fill(0);
+    }
+    return std::all_of(counts.begin(), counts.begin() + count, [&](std::int64_t n) { return n == wanted; });
+}
+
 }  // namespace
 
 template <typename T>
@@ -62,23 +88,19 @@ void lira_scores(const Sides<T>& sides, std::int64_t records, std::int64_t queri
 }
 
 bool has_fixed_counts(const Shadow& shadow) {
-    std::vector<std::int64_t> counts(std::min<std::int64_t>(shadow.records, 4096));
-    for (std::int64_t first = 0; first < shadow.records; first += 4096) {
-        const std::int64_t count = std::min<std::int64_t>(4096, shadow.records - first);
-        const std::int64_t expected = counts[0];
-        std::fill(counts.begin(), counts.end(), 0);
-        for (std::int64_t model = 0; model < shadow.models; ++model) {
-            const char* row =
-                shadow.in_mask + model * shadow.mask_model_stride + first * shadow.mask_record_stride;
-            for (std::int64_t i = 0; i < count; ++i) counts[i] += row[i * shadow.mask_record_stride] != 0;
-        }
-        const std::int64_t wanted = first ? expected : counts[0];
-        if (wanted == 0 || wanted == shadow.models) return false;
-        for (std::int64_t i = 0; i < count; ++i) {
-            if (counts[i] != wanted) return false;
-        }
+    if (shadow.records == 0) return false;
+    std::int64_t wanted = 0;
+    for (std::int64_t model = 0; model < shadow.models; ++model) {
+        wanted += shadow.in_mask[model * shadow.mask_model_stride] != 0;
     }
-    return shadow.records > 0;
+    if (wanted == 0 || wanted == shadow.models) return false;
+    std::atomic<bool> fixed{true};
+    parallel_for(shadow.records, 1024, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t first = begin; fixed && first < end; first += 1024) {
+            if (!counts_are(wanted, shadow, first, std::min<std::int64_t>(1024, end - first))) fixed = false;
+        }
+    });
+    return fixed;
 }
 
 template <typename T>

@@ -62,6 +62,7 @@ enum class Verdict { difference, lower_tail, minus_density };
 template <typename T>
 struct Rules {
     Verdict verdict;
+    std::int64_t models;
     T floor;
     SideRule<T> in, out;
 };

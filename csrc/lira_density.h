@@ -1,13 +1,56 @@
 // Log densities and lower tails of a target's signal, normal or Student's t. Read inside an instruction set's
 // namespace, after vector.h; so no include guard and no includes.
 
+// A side's rule with tables as look_up() likes them.
+template <typename T>
+struct SideTables {
+    bool student;
+    T keep, half_of_none;  // half[n] = half_of_none + n / 2
+    const T* above;
+    const T *constant, *ratio;
+    bool fits_registers;  // n is below 64, and the tables are that long
+    SideTables(const SideRule<T>& rule, std::int64_t most_models, Arena& arena)
+        : student(rule.student),
+          keep(rule.keep),
+          half_of_none(rule.half[0]),
+          above(rule.above),
+          constant(padded(rule.constant, most_models, arena)),
+          ratio(padded(rule.ratio, most_models, arena)),
+          fits_registers(most_models < 64) {}
+
+  private:
+    static const T* padded(const T* table, std::int64_t most_models, Arena& arena) {
+        T* to = arena.take<T>(std::max<std::int64_t>(64, most_models + 1));
+        std::copy_n(table, most_models + 1, to);
+        return to;
+    }
+};
+
+template <typename T>
+struct TablesOf {
+    Verdict verdict;
+    T floor;
+    SideTables<T> in, out;
+    TablesOf(const Rules<T>& rules, std::int64_t most_models, Arena& arena)
+        : verdict(rules.verdict),
+          floor(rules.floor),
+          in(rules.in, most_models, arena),
+          out(rules.out, most_models, arena) {}
+};
+
 // The numbers of a table at lanes<V> places.
-template <typename V>
+template <typename V, bool fits_registers = false>
 inline V look_up(const Number<V>* table, const std::int32_t* at) {
 #if MIAFAST_VECTOR_BYTES == \
     64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
     if constexpr (sizeof(Number<V>) == 4) {
         const __m512i places = _mm512_maskz_loadu_epi32(0xffff, at);
+        if constexpr (fits_registers) {
+            const auto quarter = [&](int which) { return (__m512)load<F32>(table + 16 * which); };
+            const __m512 low = _mm512_permutex2var_ps(quarter(0), places, quarter(1));
+            const __m512 high = _mm512_permutex2var_ps(quarter(2), places, quarter(3));
+            return (V)_mm512_mask_blend_ps(_mm512_test_epi32_mask(places, (__m512i)(I32{} + 32)), low, high);
+        }
         return (V)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, places, table, 4);
     } else {
         const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
@@ -30,23 +73,52 @@ inline V look_up(const Number<V>* table, const std::int32_t* at) {
 #endif
 }
 
-// scale² times `ratio`, and NaN where squares is infinite.
+// a / b for b >= 1e-12, within an ulp or two; NaN where it overflows.
 template <typename V>
-inline V scaled_squares(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V squares) {
-    return max(broadcast<V>(floor), rule.keep * squares + above) + Number<V>{0} * squares;
+inline V quotient(V a, V b) {
+#if MIAFAST_VECTOR_BYTES == 64
+    if constexpr (sizeof(Number<V>) == 4) {
+        const V inverse = (V)_mm512_maskz_rcp14_ps(0xffff, (__m512)b), rough = a * inverse;
+        return rough + (a - b * rough) * inverse;
+    }
+#endif
+    return a / b;
 }
 
-// NaN for a distance that is not finite.
+// n as a number of V.
 template <typename V>
-inline V log_density(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V distance, V squares,
-                     const std::int32_t* counts) {
+inline V load_models(const std::int32_t* counts) {
+#if MIAFAST_VECTOR_BYTES
+    if constexpr (sizeof(Number<V>) == 4) {
+        I32 n;
+        std::memcpy(&n, counts, sizeof(n));
+        return __builtin_convertvector(n, V);
+    } else {
+        return load_count(counts);
+    }
+#else
+    return static_cast<V>(*counts);
+#endif
+}
+
+// scale² times `ratio`.
+template <typename V>
+inline V scaled_squares(const SideTables<Number<V>>& rule, Number<V> above, Number<V> floor, V squares) {
+    return max(broadcast<V>(floor), rule.keep * squares + above);
+}
+
+// NaN for a distance or squares that are not finite.
+template <bool student, bool fits_registers, typename V>
+inline V log_density(const SideTables<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
+                     V squares, const std::int32_t* counts) {
+    using T = Number<V>;
     const V scale = scaled_squares(rule, above, floor, squares);
-    const V z = distance * distance * look_up<V>(rule.ratio, counts) / scale;
-    const V front =
-        look_up<V>(rule.constant, counts) - Number<V>{0.5} * log_of_normal(scale) + (distance - distance);
-    if (!rule.student) return front - Number<V>{0.5} * z;
-    const V finite = min(broadcast<V>(std::numeric_limits<Number<V>>::max()), z);
-    return front - look_up<V>(rule.half, counts) * log1p(finite);
+    const V z = quotient(distance * distance * look_up<V, fits_registers>(rule.ratio, counts), scale);
+    const V constant = look_up<V, fits_registers>(rule.constant, counts);
+    const V front = constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
+    if (!student) return front - T{0.5} * min(z, broadcast<V>(std::numeric_limits<T>::infinity()));
+    const V finite = min(z, broadcast<V>(std::numeric_limits<T>::max()));
+    return front - (rule.half_of_none + T{0.5} * load_models<V>(counts)) * log1p(finite);
 }
 
 template <typename V>
@@ -128,17 +200,17 @@ inline double log_student_cdf(double z, double a, double log_beta) {
 }
 
 template <typename V>
-inline V log_lower_tail(const SideRule<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
+inline V log_lower_tail(const SideTables<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
                         V squares, const std::int32_t* counts) {
     using T = Number<V>;
-    const V scale = scaled_squares(rule, above, floor, squares);
+    const V scale = scaled_squares(rule, above, floor, squares) + T{0} * squares;
     const V ratio = look_up<V>(rule.ratio, counts), constant = look_up<V>(rule.constant, counts);
     T z[lanes<V>], of_ratio[lanes<V>], of_constant[lanes<V>], of_distance[lanes<V>];
     store<V>(z, ratio / scale);
     store<V>(of_distance, distance);
     for (int i = 0; i < lanes<V>; ++i) z[i] = of_distance[i] * std::sqrt(z[i]);
     if (!rule.student) return log_normal_cdf(load<V>(z)) + (distance - distance) + T{0} * constant;
-    const V half = look_up<V>(rule.half, counts);
+    const V half = rule.half_of_none + T{0.5} * load_models<V>(counts);
     T of_half[lanes<V>];
     store<V>(of_ratio, ratio);
     store<V>(of_constant, constant);

@@ -351,9 +351,19 @@ inline V log(V x) {
     return select(x != x, x, result);
 }
 
-// log(1 + x) for finite x >= 0, relative accuracy kept for small x.
+// log(1 + x) for finite x >= 0, relative accuracy kept for small x: what 1 + x rounds away is scaled like the
+// rest and added again.
 template <typename V>
 inline V log1p(V x) {
-    const V u = x + Number<V>{1};
-    return log_of_normal(u) + (x - (u - Number<V>{1})) / u;
+    using C = Of<V>;
+    using U = typename C::UnsignedV;
+    using T = typename C::Number;
+    const V u = x + T{1};
+    const U bits = bits_as<U>(u);
+    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
+    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
+                (bits_as<T>(C::two_to_mantissa) + static_cast<T>(C::bias));
+    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) - T{1};
+    const V twice_scale = bits_as<V>((typename C::Unsigned{2 * C::bias + 1} - exponent) << C::mantissa);
+    return log_of_near_one(f + (x - (u - T{1})) * (T{0.5} * twice_scale), k);
 }

@@ -45,7 +45,7 @@ def _logits_tolerance(case: Case, expected: np.ndarray) -> np.ndarray:
     return 4 * rounding * (1 + np.abs(expected.astype(np.float64)) + np.log(logits.shape[-1]))
 
 
-def _bfloat16(x: np.ndarray) -> np.ndarray:
+def bfloat16(x: np.ndarray) -> np.ndarray:
     return (x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
@@ -69,7 +69,7 @@ def logits_cases() -> Iterator[Case]:
             yield Case(f"{np.dtype(dtype)}-{classes}", _logits_and_labels(131, classes, dtype=dtype))
     for classes in (3, 10, 300):
         logits, labels = _logits_and_labels(131, classes)
-        yield Case(f"bfloat16-{classes}", (_bfloat16(logits), labels))
+        yield Case(f"bfloat16-{classes}", (bfloat16(logits), labels))
     for labels_type in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64, ">i4"):
         yield Case(f"labels-{np.dtype(labels_type).str}", _logits_and_labels(70, 10, labels=labels_type))
     yield Case("threads", _logits_and_labels(3, 9000, 10))
@@ -139,7 +139,7 @@ def _scores_and_members() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "all-tied", np.full(size, 0.25), is_member
     yield "hundredths", scores.round(2), is_member
     yield "float16", scores.astype(np.float16), is_member
-    yield "bfloat16", _bfloat16(scores), is_member
+    yield "bfloat16", bfloat16(scores), is_member
     yield "float16-short", np.array([-0.0, 0.0, np.inf, -np.inf, 6e-8], np.float16), np.arange(5) % 2 == 0
     yield "narrow", 1 - 1e-12 * np.abs(scores), is_member  # one binade, equal leading digits
     yield "huge-and-tiny", np.sinh(40 * scores), is_member
@@ -215,7 +215,7 @@ def _lira_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "one_record", single[:, :1], in_mask[:, :1]
     yield "sixteen_records", single[:, :16], in_mask[:, :16]
     yield "float16", phi.astype(np.float16), in_mask
-    yield "bfloat16", _bfloat16(phi), in_mask
+    yield "bfloat16", bfloat16(phi), in_mask
     yield (
         "strided",
         np.ascontiguousarray(single[:, ::-1].transpose(1, 0, 2)).transpose(1, 0, 2)[:, ::2],
@@ -277,6 +277,10 @@ def lira_leave_one_out_cases() -> Iterator[Case]:
             for rule in LIRA_RULES:
                 name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-{_rule_name(rule)}"
                 yield Case(name, (phi.astype(dtype), in_mask), rule)
+        phi, in_mask = _lira_inputs(24, 512, 2, balanced=balanced)  # whole vectors, enough models on both sides
+        for dtype in (np.float32, np.float64):
+            name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-whole_vectors"
+            yield Case(name, (phi.astype(dtype), in_mask), {})
     for name, shadow, in_mask in _lira_data():
         if len(shadow) < 100:
             for rule in LIRA_RULES[::5]:
@@ -344,7 +348,7 @@ def _linear(
 
     def some(name: str, *shape: int) -> np.ndarray:
         values = draw.standard_normal((*(() if name in shared else models), *shape)).astype(np.float32)
-        return _bfloat16(values) if dtype == BFLOAT16 else values.astype(dtype)
+        return bfloat16(values) if dtype == BFLOAT16 else values.astype(dtype)
 
     weight = some("weight", classes, width)
     if dtype != BFLOAT16:
@@ -378,8 +382,8 @@ def linear_confidence_cases() -> Iterator[Case]:
         ("bits", bits, weight[0]), ("bits-broken-weight", bits, np.where(weight[0] > 2, np.nan, weight[0])),
         ("bits-infinite-weight", bits, np.where(weight[0] > 2, np.inf, weight[0])), ("bits-tiny-weight", bits,
         weight[0] * np.float32(1e-30)), ("bits-largest-weight", bits * 0.125, weight * np.float32(2.0**125)),
-        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", _bfloat16(features[0]), weight),
-        ("bfloat16-infinite-features", _bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
+        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", bfloat16(features[0]), weight),
+        ("bfloat16-infinite-features", bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
         ("float16-bits", bits.astype(np.float16), weight.astype(np.float16)),
     ):  # fmt: skip
         yield Case(name, (exact, matrix.astype(exact.dtype if exact.dtype == np.float16 else np.float32), bias, labels))

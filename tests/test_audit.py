@@ -79,7 +79,7 @@ def test_the_users_own_target(form: str) -> None:
     assert report.results[0].scores.shape == (N,)
     assert report.results[0].roc.members == is_member.sum()
     expected = mf.logit_confidence(logits, RECORDS.y).astype(np.float32)
-    np.testing.assert_allclose(report.signals.phi[-1, :, 0], expected, rtol=1e-5)  # the target is the model that was given
+    np.testing.assert_allclose(report.signals.phi[-1, :, 0], expected, rtol=1e-5)  # it is the model given
     assert report.results[0].roc.auc > 0.95
     assert not report.warnings
 

@@ -44,11 +44,15 @@ def test_twin_agrees_with_the_truth(op_name: str, case: Case, where: str) -> Non
     which = dispatch.every_op()[op_name]
     if dispatch.find_twin(which, where)[0] is None:
         pytest.skip(f"{op_name} has no {where} twin")
-    expected = which.truth(
-        *(_as_double(each) for each in case.args), **{name: _as_double(each) for name, each in case.kwargs.items()}
-    )
     with mf.backend(where):
         got = which(*case.args, **case.kwargs)
+    assert_agrees_with_the_truth(op_name, case, got)
+
+
+def assert_agrees_with_the_truth(op_name: str, case: Case, got: object) -> None:
+    expected = dispatch.every_op()[op_name].truth(
+        *(_as_double(each) for each in case.args), **{name: _as_double(each) for name, each in case.kwargs.items()}
+    )
     for got_array, expected_array in zip(_arrays(got), _arrays(expected), strict=True):
         _agree(got_array, expected_array, CASES[op_name][1](case, expected_array))
 

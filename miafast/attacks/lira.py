@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from miafast.attacks.shapes import find_not_finite, with_queries
+from miafast.ops.dispatch import device_of
 from miafast.ops.lira import CENTERS, MODES, TAILS, check_choice, lira
 from miafast.ops.lira_leave_one_out import lira_leave_one_out
 from miafast.ops.lira_multivariate import lira_multivariate, lira_multivariate_leave_one_out
@@ -43,7 +44,8 @@ class LiRA:
       with covariance D R D, D from the variance rule, R the queries' correlation pooled over records, per side.
 
     d0·s0² + d·s² (pooled, total: s0²) is never taken below 1e-12. A record whose side has too few models (per-record:
-    2; otherwise 1) is NaN, and an `UnscoredRecordsWarning` says how many those are.
+    2; otherwise 1) is NaN, and an `UnscoredRecordsWarning` says how many those are. Signals on a device are scored
+    there and not looked at: what would be an error or a warning about values is NaN alone.
 
     Raises ValueError for an option that is not known or a combination that has no meaning.
 
@@ -168,6 +170,8 @@ class ReleasedLiRA:
 
 def _explain_nan(scores: Any, **signals: Any) -> None:
     """NaN scores come from signals that are not finite (an error) or from too few models (a warning)."""
+    if device_of(scores) != "cpu":
+        return  # to look at them would be to wait for the device
     verdicts = np.asarray(scores)
     if not verdicts.size or not np.isnan(verdicts.min()):
         return

@@ -1,9 +1,13 @@
 """The only chooser of backends: an op is one signature with a NumPy truth, twins are found under the same name.
 
-The arrays choose. NumPy arrays and CPU tensors go to the first available of ``cpp``, ``numba``, ``numpy``;
+The arrays choose. NumPy arrays and CPU tensors go to the first available of ``cpp``, ``numba``, ``numpy``; torch and
+CuPy arrays on a CUDA device to ``triton``, ``cuda``, on the caller's stream. Nothing moves between devices.
 ``with backend("numpy"):`` forces one. A twin is a function called like the op and taking the same arguments:
-``miafast.ops.cpp.NAME``, ``miafast.ops.numba.NAME.NAME``. A missing twin or a missing dependency means
+``miafast.ops.cpp.NAME``, ``miafast.ops.numba.NAME.NAME``, and so on. A missing twin, dependency or device means
 "unavailable, and why"; an error inside a twin is an error.
+
+An op's contract checks shapes, dtypes and options, wherever the arrays are. Values are checked in main memory only, for
+a device would have to be waited for; ops say what they return there instead.
 """
 
 from __future__ import annotations
@@ -28,7 +32,14 @@ R = TypeVar("R")
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
 #: Backends by kind of memory, best first.
-BACKENDS = {"cpu": ("cpp", "numba", "numpy")}
+BACKENDS = {"cpu": ("cpp", "numba", "numpy"), "cuda": ("triton", "cuda")}
+
+#: What a backend imports.
+_NEEDED = {"cpp": (), "numba": ("numba",), "triton": ("torch", "triton"), "cuda": ("torch", "cupy")}
+
+
+class Outline(np.ndarray[Any, Any]):
+    """Shape and dtype of an array on a device: what contracts see of it. Its values mean nothing; it has no memory."""
 
 
 class _Context(NamedTuple):
@@ -44,43 +55,80 @@ _ops: dict[str, Op[..., Any]] = {}
 class Op(Generic[P, R]):
     """One numeric verb. Calling it checks the contract, picks a twin and hands back the caller's kind of array."""
 
-    def __init__(self, truth: Callable[P, R], contract: Callable[P, None] | None) -> None:
+    def __init__(self, truth: Callable[P, R], contract: Callable[P, None] | None, on_host: tuple[str, ...]) -> None:
         functools.update_wrapper(self, truth)
         self.name: str = truth.__name__
         self.truth = truth
         self.contract = contract
+        self.on_host = on_host
         self._signature = inspect.signature(truth)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        kinds = {_kind(value) for value in (*args, *kwargs.values()) if _kind(value) is not None}
-        host_args = tuple(_to_host(value) for value in args)
-        host_kwargs = {name: _to_host(value) for name, value in kwargs.items()}
-        if self.contract is not None:
-            self.contract(*host_args, **host_kwargs)
-        name, twin = self.twin()
-        result = twin(*host_args, **host_kwargs)
+        place = self._place(args, kwargs)
+        name, twin = self.twin(place)
+        result = (self._on_host if place == "cpu" else self._on_device)(twin, args, kwargs)
         if (ran := _context.get().ran) is not None:
             ran[self.name] = name
-        return cast(R, _to_torch(result) if "torch" in kinds else result)
+        return cast(R, result)
 
-    def twin(self) -> tuple[str, Callable[..., R]]:
-        """The backend, and its function, that `__call__` would run now on arrays in main memory."""
-        forced = _context.get().forced
-        for name in (forced,) if forced else BACKENDS["cpu"]:
-            found, reason = find_twin(self, name)
+    def _on_host(self, twin: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kinds = {_kind(value) for value in (*args, *kwargs.values())}
+        args = tuple(_to_host(value) for value in args)
+        kwargs = {name: _to_host(value) for name, value in kwargs.items()}
+        if self.contract is not None:
+            self.contract(*args, **kwargs)
+        result = twin(*args, **kwargs)
+        return _to_torch(result) if "torch" in kinds else result
+
+    def _on_device(self, twin: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.contract is not None:
+            self.contract(*map(_outline, args), **{name: _outline(value) for name, value in kwargs.items()})
+        return importlib.import_module("miafast.ops.triton.caller").run(twin, args, kwargs)
+
+    def twin(self, place: str = "cpu") -> tuple[str, Callable[..., R]]:
+        """The backend, and its function, that `__call__` would run now on arrays that are there."""
+        forced, why = _context.get().forced, {}
+        names = BACKENDS.get(place.split(":")[0], ())
+        for name in names if forced is None else set(names) & {forced}:
+            found, why[name] = find_twin(self, name)
             if found is not None:
                 return name, found
-        raise RuntimeError(f"backend({forced!r}) cannot run {self.name}: {reason}; miafast.backends() lists what can.")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+        if forced is not None:
+            raise RuntimeError(
+                f"backend({forced!r}) cannot run {self.name} on arrays on {place} "
+                f"({reasons or 'it works on others, and nothing moves between devices'}); "
+                "miafast.backends() lists what can."
+            )
+        raise ValueError(f"{self.name} cannot run on arrays on {place} ({reasons}); move them with .cpu() first.")
+
+    def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Where the arrays are: "cpu", "cuda:0" and so on."""
+        places = {device_of(value) for value in (*args, *kwargs.values())} - {None}
+        if len(places) > 1:
+            named = self._signature.bind(*args, **kwargs).arguments.items()
+            found = {name: device_of(value) for name, value in named if name not in self.on_host}
+            places = set(found.values()) - {None}
+            if len(places) > 1:
+                where = ", ".join(f"{name} is on {place}" for name, place in found.items() if place)
+                raise ValueError(f"{where}; nothing moves between devices: give them all on one.")
+        return places.pop() or "cpu" if places else "cpu"
 
     def __repr__(self) -> str:
         return f"<op {self.name}{self._signature}>"
 
 
-def op(contract: Callable[P, None] | None = None) -> Callable[[Callable[P, R]], Op[P, R]]:
-    """Declare the decorated NumPy function the truth of an op; ``contract`` takes the same arguments and raises."""
+def op(
+    contract: Callable[P, None] | None = None, *, on_host: tuple[str, ...] = ()
+) -> Callable[[Callable[P, R]], Op[P, R]]:
+    """Declare the decorated NumPy function the truth of an op.
+
+    ``contract`` takes the same arguments and raises; of an array on a device it sees the `Outline`. ``on_host`` names
+    arguments that may stay in main memory while the others are on a device.
+    """
 
     def register(truth: Callable[P, R]) -> Op[P, R]:
-        made = Op(truth, contract)
+        made = Op(truth, contract, on_host)
         _ops[made.name] = made
         return made
 
@@ -91,12 +139,20 @@ def find_twin(which: Op[P, R], backend_name: str) -> tuple[Callable[P, R] | None
     """The twin of an op on a backend, or None and the reason why there is none."""
     if backend_name == "numpy":
         return which.truth, ""
-    if backend_name == "numba" and importlib.util.find_spec("numba") is None:
-        return None, "numba is not installed"
-    home = {"cpp": "miafast.ops.cpp", "numba": f"miafast.ops.numba.{which.name}"}[backend_name]
     if backend_name == "cpp" and importlib.util.find_spec("miafast._native") is None:
         return None, "miafast._native is not built: pip install . needs a C++17 compiler"
-    if importlib.util.find_spec(home) is None or not hasattr(module := importlib.import_module(home), which.name):
+    home = "miafast.ops.cpp" if backend_name == "cpp" else f"miafast.ops.{backend_name}.{which.name}"
+    if backend_name != "cpp" and importlib.util.find_spec(home) is None:
+        return None, "no such twin"
+    for needed in _NEEDED[backend_name]:
+        if importlib.util.find_spec(needed) is None:
+            return None, f"{needed} is not installed"
+    reason = ""
+    if backend_name in BACKENDS["cuda"]:
+        reason = importlib.import_module("miafast.ops.triton.caller").why_no_device()
+    if reason:
+        return None, reason
+    if not hasattr(module := importlib.import_module(home), which.name):
         return None, "no such twin"
     return getattr(module, which.name), ""
 
@@ -187,13 +243,30 @@ def _kind(value: Any) -> str | None:
     return "torch" if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach") else None
 
 
+def device_of(value: Any) -> str | None:
+    """Where an array is, None for anything else."""
+    if isinstance(value, np.ndarray):
+        return "cpu"
+    if _kind(value) == "torch":
+        return str(value.device)
+    if type(value).__module__.split(".")[0] == "cupy" and hasattr(value, "__dlpack__"):
+        return f"cuda:{value.device.id}"
+    return None
+
+
+def _outline(value: Any) -> Any:
+    if device_of(value) in (None, "cpu"):
+        return value
+    name = str(value.dtype).removeprefix("torch.")
+    dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name if name in np.sctypeDict else object)
+    return np.broadcast_to(np.zeros((), dtype).view(Outline), tuple(value.shape), subok=True)
+
+
 def _to_host(value: Any) -> Any:
     """A NumPy view of a CPU tensor, a tagged view of bfloat16; anything else as it is."""
     kind = _kind(value)
     if kind == "torch":
         torch = sys.modules["torch"]
-        if value.device.type != "cpu":
-            raise ValueError(f"arrays on {value.device} have no backend here; move them with .cpu() first.")
         value = value.detach()
         if value.dtype == torch.bfloat16:
             return value.view(torch.uint16).numpy().view(BFLOAT16)

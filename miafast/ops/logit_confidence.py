@@ -76,7 +76,7 @@ def logit_confidence(logits: Array, labels: Array) -> Array:
 
     Raises:
         TypeError: an argument is no array, logits are not floating, labels are not integers.
-        ValueError: shapes disagree, there are no classes, a label is out of range.
+        ValueError: shapes disagree, there are no classes, a label is out of range (on a device: NaN for its record).
 
     >>> import miafast as mf, numpy as np
     >>> mf.logit_confidence(np.array([[120.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0, 1]))

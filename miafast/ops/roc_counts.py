@@ -42,7 +42,8 @@ def roc_counts(scores: Array, is_member: Array) -> RocCounts:
     scores: any shape, float16, bfloat16, float32 or float64; higher = member; infinities are ordered, -0 equals 0.
     is_member: bool, the shape of scores.
 
-    Raises ValueError for NaN scores (they have no rank), other dtypes and differing shapes.
+    Raises ValueError for NaN scores (they have no rank), other dtypes and differing shapes. The one op that waits for a
+    device: the values decide the size of the result.
 
     Source: Fawcett 2006, "An introduction to ROC analysis", Algorithm 1.
 

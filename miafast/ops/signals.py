@@ -49,7 +49,7 @@ def signals(logits: Array, labels: Array) -> LogitSignals:
 
     Raises:
         TypeError: an argument is no array, logits are not floating, labels are not integers.
-        ValueError: shapes disagree, there are no classes, a label is out of range.
+        ValueError: shapes disagree, there are no classes, a label is out of range (on a device: NaN for its record).
 
     >>> import miafast as mf, numpy as np
     >>> found = mf.signals(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([0, 0]))

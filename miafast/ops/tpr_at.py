@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op
+from miafast.ops.dispatch import Outline, as_float, op
 from miafast.ops.roc_counts import Array, check_scores, refuse_nan
 
 
@@ -28,12 +28,14 @@ def _check(scores: Array, is_member: Array, fprs: Any) -> None:
     rates = np.asarray(fprs, dtype=np.float64)
     if rates.ndim != 1 or not np.all((rates >= 0) & (rates <= 1)):
         raise ValueError(f"fprs={fprs!r}; give a list of false-positive rates from 0 to 1.")
+    if isinstance(is_member, Outline):
+        return
     if is_member.all() or not is_member.any():
         which = "non-members" if is_member.size and is_member[(0,) * is_member.ndim] else "members"
         raise ValueError(f"is_member holds no {which}; give scores of both members and non-members.")
 
 
-@op(contract=_check)
+@op(contract=_check, on_host=("fprs",))
 def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     """The largest TPR whose FPR is at most the given, for each of a few FPRs: float64 [fprs].
 
@@ -43,7 +45,8 @@ def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     is_member: bool, the shape of scores.
     fprs: false-positive rates from 0 (before the first false positive) to 1.
 
-    Raises ValueError for NaN scores, no members, no non-members and rates outside [0, 1].
+    Raises ValueError for NaN scores, no members, no non-members and rates outside [0, 1]. Where scores are on a device,
+    which is not waited for, the first three give NaN for every rate.
 
     Source: Carlini et al. 2022, "Membership Inference Attacks From First Principles", section III.
 

@@ -20,7 +20,7 @@ class Augment:
         self._bits = stream(seed, model, "augmentation")
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [batch, channels, height, width], each mirrored or moved (edges reflected, as in queries) by chance."""
+        """Images [batch, channels, height, width], each mirrored or moved by chance; edges reflect, as in queries."""
         if "mirror" in self._names:
             flipped = self._choices(len(images), 2).astype(bool)
             images = torch.where(_per_image(flipped, images), images.flip(-1), images)

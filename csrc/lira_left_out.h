@@ -1,0 +1,213 @@
+// Every model of a block in turn measured against the others: what sums and squares become without one
+// signal, in the results' own precision, and in double where little is left. Read inside an instruction
+// set's namespace, after lira_median.h; so no include guard and no includes.
+
+template <typename T>
+class LeftOut {
+    using V = VectorOf<T>;
+
+    Arena arena_;
+    const bool same_counts_, total_;
+    const double pivot_;
+    std::optional<Medians<T>> medians_;
+    // The centre is near + rest, so that x - near - rest loses no digits of x. Without one of its n signals,
+    // d away from it, a side's centre is n / (n - 1) d away from that signal: gain.
+    Both<T> near_, rest_, squares_, gain_, offset_;
+    // With same counts: where the centre is from that of all models, and the squares, without the last one
+    // of the side that was left out.
+    Both<T> shift_now_, squares_now_;
+
+  public:
+    Sums<T> sums;
+    Measured<T> measured;
+
+    LeftOut(const Shadow& shadow, Center center, Pooling pooling, bool same_counts)
+        : same_counts_(same_counts),
+          total_(pooling == Pooling::total),
+          pivot_(total_ ? first_signal(shadow) : 0.0),
+          near_(arena_, Sums<T>::records_for(shadow)),
+          rest_(arena_, Sums<T>::records_for(shadow)),
+          squares_(arena_, Sums<T>::records_for(shadow)),
+          gain_(arena_, Sums<T>::records_for(shadow)),
+          offset_(arena_, Sums<T>::records_for(shadow)),
+          shift_now_(arena_, Sums<T>::records_for(shadow)),
+          squares_now_(arena_, Sums<T>::records_for(shadow)),
+          sums(shadow),
+          measured(arena_, Sums<T>::records_for(shadow)) {
+        if (center == Center::median) medians_.emplace(shadow.models, sums.most);
+    }
+
+    // Reads a block. leave_out() is then to go from the last model down to model 0. With same counts it goes
+    // down here once from where every lane has met an IN and an OUT model, to know the first of each.
+    void read(std::int64_t first, std::int64_t count, std::int64_t query) {
+        sums.read(first, count, query);
+        if (medians_) medians_->find(sums);
+        for (const int side : {in, out}) {
+            for (std::int64_t lane = 0; lane < sums.width; ++lane) {
+                const double center = of_all(side)[lane], n = sums.counts[side][lane];
+                near_[side][lane] = static_cast<T>(center);
+                rest_[side][lane] = static_cast<T>(center - near_[side][lane]);
+                squares_[side][lane] = static_cast<T>(sums.squares[side][lane]);
+                gain_[side][lane] = static_cast<T>(n / (n - 1));
+                offset_[side][lane] = static_cast<T>(center - pivot_);
+            }
+            std::fill_n(shift_now_[side], sums.width, T{0});
+            std::copy_n(squares_[side], sums.width, squares_now_[side]);
+        }
+        if (!same_counts_) return;
+        for (std::int64_t model = first_of_both(); model >= 0; --model) leave_out(model);
+    }
+
+    // `measured` becomes this model's against the others, but for the counts. With same counts the other side
+    // lacks a model too: the next one cyclically, what was left of whose side without it is still at hand.
+    void leave_out(std::int64_t model) {
+        const T* row = sums.rows[model];
+        const std::uint8_t* mask_bytes = sums.masks[model];
+        for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
+            const auto mask = load_mask<V>(mask_bytes + lane);
+            const V x = load<V>(row + lane);
+            const V d_in = x - load<V>(near_[in] + lane) - load<V>(rest_[in] + lane);
+            const V d_out = x - load<V>(near_[out] + lane) - load<V>(rest_[out] + lane);
+            const V all_in = load<V>(squares_[in] + lane), all_out = load<V>(squares_[out] + lane);
+            const V d = select(mask, d_in, d_out), around = select(mask, all_in, all_out);
+            const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
+            const V left = around - d * away;
+            if (medians_ || any(left < T{0.0625} * around)) {
+                leave_out_in_double(model, lane);
+                continue;
+            }
+            const V squares = max(V{}, left);  // NaN stays NaN
+            if (!same_counts_) {
+                store<V>(measured.distance[in] + lane, select(mask, away, d_in));
+                store<V>(measured.distance[out] + lane, select(mask, d_out, away));
+                store<V>(measured.squares[in] + lane, select(mask, squares, all_in));
+                store<V>(measured.squares[out] + lane, select(mask, all_out, squares));
+            } else {
+                const V shift_in = load<V>(shift_now_[in] + lane),
+                        shift_out = load<V>(shift_now_[out] + lane);
+                const V squares_in = select(mask, squares, load<V>(squares_now_[in] + lane));
+                const V squares_out = select(mask, load<V>(squares_now_[out] + lane), squares);
+                store<V>(measured.distance[in] + lane, select(mask, away, d_in - shift_in));
+                store<V>(measured.distance[out] + lane, select(mask, d_out - shift_out, away));
+                store<V>(measured.squares[in] + lane, squares_in);
+                store<V>(measured.squares[out] + lane, squares_out);
+                store<V>(squares_now_[in] + lane, squares_in);
+                store<V>(squares_now_[out] + lane, squares_out);
+                store<V>(shift_now_[in] + lane, select(mask, d - away, shift_in));
+                store<V>(shift_now_[out] + lane, select(mask, shift_out, d - away));
+            }
+            if (total_) store_offset(lane, mask, d - away);
+        }
+    }
+
+    // Models of both sides without the one left out and, with same counts, its counterpart.
+    void count(std::int64_t model) {
+        const std::uint8_t* __restrict mask = sums.masks[model];
+        const std::int32_t* __restrict all_in = sums.counts[in], * __restrict all_out = sums.counts[out];
+        std::int32_t* __restrict to_in = measured.counts[in], * __restrict to_out = measured.counts[out];
+        const std::int32_t always = same_counts_;
+        const std::int64_t width = sums.width;
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            const std::int32_t own = mask[lane] != 0;
+            to_in[lane] = std::max(all_in[lane] - (always | own), 0);
+            to_out[lane] = std::max(all_out[lane] - (always | (1 - own)), 0);
+        }
+    }
+
+  private:
+    const double* of_all(int side) const { return medians_ ? medians_->center[side] : sums.mean[side]; }
+
+    // Offsets of both centres from the pivot; `shift` is what the own side's centre moved by.
+    template <typename Mask>
+    void store_offset(std::int64_t lane, const Mask& mask, V shift) {
+        const V now_in = same_counts_ ? load<V>(shift_now_[in] + lane) : V{};
+        const V now_out = same_counts_ ? load<V>(shift_now_[out] + lane) : V{};
+        store<V>(measured.offset[in] + lane, load<V>(offset_[in] + lane) + select(mask, shift, now_in));
+        store<V>(measured.offset[out] + lane, load<V>(offset_[out] + lane) + select(mask, now_out, shift));
+    }
+
+    // One vector's lanes, one after the other.
+    void leave_out_in_double(std::int64_t model, std::int64_t begin) {
+        for (std::int64_t lane = begin; lane < begin + lanes<V>; lane += lanes<F64>) {
+            const auto mask = load_mask<F64>(sums.masks[model] + lane);
+            const F64 x = load_wide(sums.rows[model] + lane);
+            const auto own = [&](const Both<double>& of) {
+                return select(mask, load<F64>(of[in] + lane), load<F64>(of[out] + lane));
+            };
+            const F64 n =
+                select(mask, load_count(sums.counts[in] + lane), load_count(sums.counts[out] + lane));
+            const F64 mean = own(sums.mean), around = own(sums.squares), d = x - mean, step = d / (n - 1.0);
+            const F64 left = around - d * (d + step);
+            F64 center = mean - step;
+            if (medians_) center = medians_->without(x, mask, lane);
+            const F64 squares = max(F64{}, left);
+            keep(lane, mask, x, center, squares);
+            if (any(left < 1e-5 * around)) repair(model, lane, center, squares);
+        }
+    }
+
+    // One vector of `measured`, from its own sides' centres and squares.
+    template <typename Mask>
+    void keep(std::int64_t lane, const Mask& mask, F64 x, F64 center, F64 squares) {
+        const auto both = [&](const Both<T>& of, F64 own, F64 other) {
+            store_narrow(of[in] + lane, select(mask, own, other));
+            store_narrow(of[out] + lane, select(mask, other, own));
+        };
+        const auto other = [&](const auto& of) {
+            return select(mask, load_wide(of[out] + lane), load_wide(of[in] + lane));
+        };
+        const auto now = [&](const auto& of) {
+            return select(mask, load_wide(of[in] + lane), load_wide(of[out] + lane));
+        };
+        const Both<double>& all = medians_ ? medians_->center : sums.mean;
+        const F64 shift = same_counts_ ? other(shift_now_) : F64{};
+        both(measured.distance, x - center, x - other(all) - shift);
+        both(measured.squares, squares, other(squares_now_));
+        both(measured.offset, center - pivot_, other(offset_) + shift);
+        if (!same_counts_) return;
+        both(shift_now_, center - now(all), shift);
+        both(squares_now_, squares, other(squares_now_));
+    }
+
+    // Where taking a model out left next to nothing of the squares, they are added up anew.
+    void repair(std::int64_t model, std::int64_t begin, F64 centers, F64 left) {
+        double center[lanes<F64>], squares[lanes<F64>];
+        store<F64>(center, centers);
+        store<F64>(squares, left);
+        for (std::int64_t i = 0, lane = begin; i < lanes<F64>; ++i, ++lane) {
+            const int own = sums.masks[model][lane] != 0 ? in : out;
+            if (lane >= sums.count || sums.counts[own][lane] < 2) continue;
+            if (!(squares[i] < 1.1e-5 * sums.squares[own][lane])) continue;
+            double mean;
+            sums.describe_exactly(lane, own, model, &mean, &squares[i]);
+            if (!medians_) center[i] = mean;
+            measured.distance[own][lane] = static_cast<T>(sums.rows[model][lane] - center[i]);
+            measured.squares[own][lane] = static_cast<T>(squares[i]);
+            measured.offset[own][lane] = static_cast<T>(center[i] - pivot_);
+            if (!same_counts_) continue;
+            shift_now_[own][lane] = static_cast<T>(center[i] - of_all(own)[lane]);
+            squares_now_[own][lane] = static_cast<T>(squares[i]);
+        }
+    }
+
+    // The last of every lane's first IN and first OUT model.
+    std::int64_t first_of_both() const {
+        std::vector<std::uint8_t> seen(sums.width);
+        std::fill(seen.begin() + sums.count, seen.end(), std::uint8_t{3});
+        for (std::size_t model = 0; model < sums.rows.size(); ++model) {
+            if (all_have_both(sums.masks[model], sums.width, seen.data()))
+                return static_cast<std::int64_t>(model);
+        }
+        return static_cast<std::int64_t>(sums.rows.size()) - 1;
+    }
+
+    static bool all_have_both(const std::uint8_t* __restrict mask, std::int64_t width,
+                              std::uint8_t* __restrict seen) {
+        std::uint8_t by_all = 3;
+        for (std::int64_t lane = 0; lane < width; ++lane) {
+            seen[lane] |= static_cast<std::uint8_t>(1 + (mask[lane] == 0));
+            by_all &= seen[lane];
+        }
+        return by_all == 3;
+    }
+};

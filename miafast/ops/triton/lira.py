@@ -1,0 +1,192 @@
+"""LiRA of one target: every signal read once, then a prior from sums over the records, then the scores.
+
+One lane is one record. Statistics are added up in float64: a chunk of models exactly in registers, chunks merged by
+Chan's formula, so that no pivot has to be known. Sums over records are taken per block and then over the blocks, always
+in the same order. Nothing waits for the device: the prior is computed there (`lira_rules`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from miafast.ops.lira_tables import POOLING
+from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
+from miafast.ops.triton.student_t import log1p, log_normal_cdf, log_student_cdf
+from miafast.ops.variance_prior import VARIANCE_FLOOR
+
+#: Models per chunk and records per program; for medians, numbers sorted per program.
+CHUNK, LANES, SORTED = 16, 128, 4096
+
+_POOLING = {"none": 0, "squares": 1, "log_squares": 2, "total": 3}
+_VERDICT = {("online", "one-sided"): 0, ("offline", "one-sided"): 1, ("offline", "two-sided"): 2}
+
+
+def lira(
+    target: Any,
+    shadow: Any,
+    in_mask: Any,
+    *,
+    mode: str = "online",
+    center: str = "mean",
+    variance: str = "shrunken",
+    tail: str = "one-sided",
+) -> Any:
+    """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs."""
+    models, records, queries = shadow.shape
+    real = torch.float64 if torch.float64 in (target.dtype, shadow.dtype) else torch.float32
+    scores = torch.empty(records, dtype=real, device=shadow.device)
+    if records == 0:
+        return scores
+    columns = triton.next_power_of_2(models)
+    median = center == "median"
+    lanes = max(1, min(LANES, SORTED // columns)) if median else LANES
+    blocks = triton.cdiv(records, lanes)
+    distance, squares = (torch.empty(2, queries, records, dtype=real, device=shadow.device) for _ in range(2))
+    counts = torch.empty(2, records, dtype=torch.int32, device=shadow.device)
+    moments = torch.zeros(2, queries, 4, blocks, dtype=torch.float64, device=shadow.device)
+    sides_kernel[(blocks * queries,)](
+        target, shadow, in_mask.view(torch.uint8), distance, squares, counts, moments,
+        *log_variance_shift(models, shadow.device), models, records, queries, blocks,
+        *target.stride(), *shadow.stride(), *in_mask.stride(), VARIANCE_FLOOR,
+        _POOLING[POOLING[variance]], median, CHUNK, lanes, columns, num_warps=4,
+    )  # fmt: skip
+    rules = tables(priors_of(moments.sum(-1), variance, mode), variance, models)
+    verdict = _VERDICT["online" if mode == "online" else mode, "one-sided" if mode == "online" else tail]
+    scores_kernel[(triton.cdiv(records, LANES),)](
+        distance, squares, counts, *rules, scores, models, records, queries, VARIANCE_FLOOR, verdict, LANES, num_warps=4
+    )
+    return scores
+
+
+@triton.jit
+def sides_kernel(
+    target, shadow, in_mask, distance, squares, counts, moments, shift, sampling, models, records, queries, blocks,
+    target_record_stride, target_query_stride, model_stride, record_stride, query_stride, mask_model_stride,
+    mask_record_stride, FLOOR: tl.constexpr,
+    POOLING: tl.constexpr, MEDIAN: tl.constexpr, CHUNK: tl.constexpr, LANES: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One query of a block of records: both sides' distance from the target, squares, counts, and block sums."""
+    program = tl.program_id(0).to(tl.int64)
+    block, query = program // queries, program % queries
+    record = block * LANES + tl.arange(0, LANES).to(tl.int64)
+    live = record < records
+    signal = shadow + query * query_stride + record * record_stride
+    mask = in_mask + record * mask_record_stride
+    of_target = tl.load(target + record * target_record_stride + query * target_query_stride, mask=live, other=0.0)
+    zero = tl.zeros([LANES], tl.float64)
+    in_count, in_mean, in_squares = zero, zero, zero
+    out_count, out_mean, out_squares = zero, zero, zero
+    for first in range(0, models, CHUNK):
+        model = first + tl.arange(0, CHUNK).to(tl.int64)[:, None]
+        used = (model < models) & live[None, :]
+        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(tl.float64)
+        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
+        in_count, in_mean, in_squares = _add(in_count, in_mean, in_squares, x, used & inside)
+        out_count, out_mean, out_squares = _add(out_count, out_mean, out_squares, x, used & (inside == 0))
+    pivot = tl.load(shadow).to(tl.float64)
+    pivot = tl.where(tl.abs(pivot) < float("inf"), pivot, 0.0)
+    for side in tl.static_range(2):
+        count = in_count if side == 0 else out_count
+        mean = in_mean if side == 0 else out_mean
+        around = in_squares if side == 0 else out_squares
+        center = mean
+        if MEDIAN:
+            model = tl.arange(0, COLUMNS).to(tl.int64)[None, :]
+            used = (model < models) & live[:, None]
+            x = tl.load(signal[:, None] + model * model_stride, mask=used, other=0.0)
+            inside = tl.load(mask[:, None] + model * mask_model_stride, mask=used, other=1 - side) != side
+            x = tl.sort(tl.where(used & inside, x.to(distance.dtype.element_ty), float("inf")), dim=1).to(tl.float64)
+            whole = count.to(tl.int64)[:, None]
+            low = tl.sum(tl.where(model == (whole - 1) // 2, x, 0.0), axis=1)
+            center = low / 2 + tl.sum(tl.where(model == whole // 2, x, 0.0), axis=1) / 2
+        center = tl.where(count > 0, center, float("nan"))
+        at = (side * queries + query) * records + record
+        tl.store(distance + at, of_target.to(tl.float64) - center, mask=live)
+        tl.store(squares + at, around, mask=live)
+        tl.store(counts + side * records + record, count.to(tl.int32), mask=live)
+        sums = moments + (side * queries + query) * 4 * blocks + block
+        if POOLING == 1:
+            tl.store(sums, tl.sum(tl.where(count > 1, count - 1, 0.0), axis=0))
+            tl.store(sums + blocks, tl.sum(around, axis=0))
+        if POOLING == 2:
+            known = count >= 2
+            lowest = tl.full([LANES], FLOOR, tl.float64)
+            e = tl.log(tl.where(around > lowest, around, lowest)) + tl.load(shift + count.to(tl.int64)) + 0 * around
+            e = tl.where(known, e, 0.0)
+            tl.store(sums, tl.sum(known.to(tl.float64), axis=0))
+            tl.store(sums + blocks, tl.sum(e, axis=0))
+            tl.store(sums + 2 * blocks, tl.sum(e * e, axis=0))
+            tl.store(sums + 3 * blocks, tl.sum(tl.load(sampling + count.to(tl.int64)), axis=0))
+        if POOLING == 3:
+            away = tl.where(count > 0, mean - pivot, 0.0)
+            tl.store(sums, tl.sum(count, axis=0))
+            tl.store(sums + blocks, tl.sum(count * away, axis=0))
+            tl.store(sums + 2 * blocks, tl.sum(around + count * away * away, axis=0))
+
+
+@triton.jit
+def _add(count, mean, squares, x, use):
+    """Count, mean and squares about the mean with the chunk's models x [CHUNK, LANES] that are in use."""
+    more = tl.sum(use.to(tl.float64), axis=0)
+    their_mean = tl.sum(tl.where(use, x, 0.0), axis=0) / tl.maximum(more, 1.0)
+    around = tl.where(use, x - their_mean[None, :], 0.0)
+    away = their_mean - mean
+    share = more / tl.maximum(count + more, 1.0)
+    squares += tl.sum(around * around, axis=0) + tl.where(count > 0, away * away * count * share, 0.0)
+    return count + more, mean + away * share, squares
+
+
+@triton.jit
+def scores_kernel(
+    distance, squares, counts, student, keep, above, constant, ratio, half, scores, models, records, queries,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Scores of a block of records from both sides (online) or OUT alone, averaged over the queries."""
+    record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
+    live = record < records
+    total = tl.zeros([LANES], tl.float64)
+    for query in range(queries):
+        at = (record * 0 + queries + query) * records + record
+        d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
+        n = tl.load(counts + records + record, mask=live, other=0)
+        of_out = _term(d, s, n, 1, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, VERDICT)
+        if VERDICT == 0:
+            at = (record * 0 + query) * records + record
+            d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
+            n = tl.load(counts + record, mask=live, other=0)
+            total -= of_out
+            total += _term(d, s, n, 0, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, 0)
+        elif VERDICT == 1:
+            total += of_out
+        else:
+            total -= of_out
+    tl.store(scores + record, total / queries, mask=live)
+
+
+@triton.jit
+def _term(
+    distance, squares, n, side, query, student, keep, above, constant, ratio, half, models, queries,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr,
+):  # fmt: skip
+    """log density, or log P[at most the target's signal], of one side; NaN where the distance is not finite."""
+    d, s = distance.to(tl.float64), squares.to(tl.float64)
+    at = side * (models + 1) + n
+    of_ratio, of_constant, of_half = tl.load(ratio + at), tl.load(constant + at), tl.load(half + at)
+    is_student = tl.load(student + side) != 0
+    scale = tl.load(keep + side) * s + tl.load(above + side * queries + query)
+    lowest = tl.zeros_like(scale) + FLOOR
+    scale = tl.where(scale > lowest, scale, lowest) + 0 * scale
+    if VERDICT == 1:
+        z = d * tl.sqrt(of_ratio / scale)
+        dof = 2 * of_half - 1
+        value = log_normal_cdf(z)
+        if is_student:
+            value = log_student_cdf(z * tl.sqrt(dof), dof / 2, 0.5 * tl.log(of_ratio) - of_constant)
+        return value + (d - d) + 0 * of_constant
+    z = d * d * of_ratio / scale
+    penalty = tl.where(is_student, of_half * log1p(z), 0.5 * z)
+    return of_constant - 0.5 * tl.log(scale) + (d - d) - penalty

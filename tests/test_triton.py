@@ -1,0 +1,202 @@
+"""Triton twins without a device: right in Triton's interpreter, compiled for Hopper, and called as they should be."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+import miafast as mf  # noqa: E402
+import miafast.ops.triton  # noqa: E402
+from miafast.ops import dispatch  # noqa: E402
+from tests.as_torch import as_torch  # noqa: E402
+from tests.cases import CASES, Case, bfloat16  # noqa: E402
+from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # the interpreter is NumPy
+interpreted = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") != "1", reason="there is a device: tests/test_gpu.py runs the same cases on it"
+)
+OPS = sorted({module.name for module in pkgutil.iter_modules(miafast.ops.triton.__path__)} & set(CASES))
+ON_LOGITS = ("logit_confidence", "signals")
+
+
+def twin_of(op_name: str) -> Any:
+    return getattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), op_name)
+
+
+def check(op_name: str, case: Case) -> None:
+    kwargs = {name: as_torch(value) for name, value in case.kwargs.items()}
+    assert_agrees_with_the_truth(op_name, case, twin_of(op_name)(*map(as_torch, case.args), **kwargs))
+
+
+def _every() -> Iterator[Any]:
+    for op_name in OPS:
+        for case in CASES[op_name][0]():
+            sorts = case.kwargs.get("center") == "median"  # seconds in the interpreter: few records are enough
+            if not (sorts and case.args[1].shape[1] > 20):
+                marks = [pytest.mark.slow] if case.slow else []
+                yield pytest.param(op_name, case, id=f"{op_name}-{case.name}", marks=marks)
+
+
+@interpreted
+@pytest.mark.parametrize(("op_name", "case"), list(_every()))
+def test_twin_agrees_with_the_truth(op_name: str, case: Case) -> None:
+    check(op_name, case)
+
+
+def _first_records() -> Iterator[Any]:
+    """Cases on logits, cut to few records: in chunks every record is a program of its own."""
+    for op_name in ON_LOGITS:
+        for case in CASES[op_name][0]():
+            logits, labels = case.args
+            cut = Case(case.name, (logits[..., :7, :], labels[:7]))
+            if logits.ndim == 2 and cut.args[0].size < 4000 and not case.name.endswith("-records"):
+                yield pytest.param(op_name, cut, id=f"{op_name}-{case.name}")
+
+
+@interpreted
+@pytest.mark.parametrize(("op_name", "case"), list(_first_records()))
+def test_chunks_agree_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
+    rows = importlib.import_module("miafast.ops.triton.rows")
+    for name, value in (("LARGEST_TILE", 0), ("LANES", 32), ("DEEP", 2)):
+        monkeypatch.setattr(rows, name, value)
+    check(op_name, case)
+
+
+@interpreted
+@pytest.mark.parametrize("op_name", ON_LOGITS)
+@pytest.mark.parametrize("classes", [4097, 8192, 50_257])
+def test_many_classes(op_name: str, classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    logits, labels = draw.normal(0, 4, (3, classes)).astype(np.float32), np.array([0, classes - 1, 7])
+    check(op_name, Case("float32", (logits, labels)))
+    check(op_name, Case("bfloat16", (bfloat16(logits)[:, 1:], labels % 100)))
+
+
+@interpreted
+@pytest.mark.parametrize("op_name", ON_LOGITS)
+@pytest.mark.parametrize("classes", [5, 5000])
+def test_labels_that_are_no_class_give_nan(op_name: str, classes: int) -> None:
+    logits = torch.randn(4, classes, generator=torch.Generator().manual_seed(0))
+    found = twin_of(op_name)(logits, torch.tensor([-1, 0, classes, 1]))
+    for each in found if isinstance(found, tuple) else (found,):
+        if each.dtype == torch.bool:
+            assert not each[[0, 2]].any()
+        else:
+            assert each.isnan().tolist() == [True, False, True, False]
+
+
+@interpreted
+def test_lira_without_a_side_is_nan() -> None:
+    phi, in_mask = torch.randn(6, 5, 1, generator=torch.Generator().manual_seed(0)), torch.ones(6, 5, dtype=torch.bool)
+    for variance in ("per-record", "pooled", "shrunken", "total"):
+        assert twin_of("lira")(phi[0], phi, in_mask, variance=variance).isnan().all()
+
+
+def test_scores_on_a_device_are_not_looked_at() -> None:
+    from miafast.attacks.lira import _explain_nan
+
+    _explain_nan(torch.zeros(2, 3, device="meta"), shadow=torch.zeros(2, 3, 1, device="meta"))
+
+
+def test_priors_on_the_device_are_the_same() -> None:
+    from miafast.ops import lira_tables
+    from miafast.ops.triton import lira_rules
+
+    draw = np.random.default_rng(0)
+    moments = draw.gamma(2.0, 50.0, (3, 2, 4, 4))
+    moments[..., 0] = np.floor(moments[..., :1, 0]) + 2
+    moments[..., 1] = draw.normal(0, 20, (3, 2, 4))
+    moments[0, 0, :, 0], moments[1, 1, 0, 1] = 1, np.nan
+    for variance in ("per-record", "pooled", "shrunken", "total"):
+        for mode in ("online", "offline"):
+            prior = lira_tables.priors_of(moments, variance, mode)
+            found = lira_rules.priors_of(torch.from_numpy(moments), variance, mode)
+            for got, wanted in zip(found, prior, strict=True):
+                np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-9)
+            with np.errstate(all="ignore"):
+                wanted_tables = lira_tables.tables(prior, variance, 9, np.dtype(np.float64))
+            for got, wanted in zip(lira_rules.tables(found, variance, 9), wanted_tables, strict=True):
+                np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-9)
+
+
+def test_rates_of_what_has_no_rank_are_nan() -> None:
+    scores, is_member = torch.tensor([3.0, torch.nan, 1.0]), torch.tensor([True, False, False])
+    tpr_at, nowhere = twin_of("tpr_at"), torch.zeros(3, dtype=torch.bool)
+    for members in (is_member, nowhere, ~nowhere):
+        assert tpr_at(scores if members is is_member else scores.nan_to_num(), members, [0.5, 1.0]).isnan().all()
+    assert tpr_at(scores[:0], is_member[:0], [0.5]).isnan().all()
+    assert tpr_at(scores.nan_to_num(), is_member, torch.tensor([0.0, 1.0])).tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="scores holds 1 NaN"):
+        twin_of("roc_counts")(scores, is_member)
+
+
+def test_leading_axes_are_walked_without_a_copy() -> None:
+    rows = importlib.import_module("miafast.ops.triton.rows")
+    logits = torch.zeros(3, 4, 5, 6, 7)
+    views = (logits, logits[:, :1], logits[:, :, ::2], logits.permute(1, 0, 2, 3, 4))
+    for view, expected in zip(views, (1, 3, 12, 12), strict=True):
+        parts = list(rows.parts(view, torch.zeros(view.shape[:-1])))
+        assert len(parts) == expected
+        assert {part.untyped_storage().data_ptr() for part, _ in parts} == {logits.untyped_storage().data_ptr()}
+        assert sum(part.numel() for part, _ in parts) == view.numel()
+
+
+def test_every_kernel_compiles_for_hopper(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.sm90", *OPS],
+        capture_output=True,
+        text=True,
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        cwd=Path(__file__).parent.parent,
+    )
+    assert ran.returncode == 0, ran.stderr
+    launched = {line.split()[0]: {each.split(":")[0] for each in line.split()[1:]} for line in ran.stdout.splitlines()}
+    assert launched == {op_name: _kernels(op_name) for op_name in OPS}
+
+
+def _kernels(op_name: str) -> set[str]:
+    """By their names, the kernels in an op's file."""
+    module = importlib.import_module(f"miafast.ops.triton.{op_name}")
+    return {name for name, value in vars(module).items() if name.endswith("_kernel") and hasattr(value, "fn")}
+
+
+def test_arrays_on_two_devices_are_an_error_that_names_them() -> None:
+    logits, labels = torch.zeros(3, 2, device="meta"), np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="logits is on meta, labels is on cpu; nothing moves between devices"):
+        mf.logit_confidence(logits, labels)
+
+
+def test_a_device_without_a_backend_says_so() -> None:
+    with pytest.raises(ValueError, match=r"logit_confidence cannot run on arrays on meta .*\.cpu\(\)"):
+        mf.logit_confidence(torch.zeros(3, 2, device="meta"), torch.zeros(3, dtype=torch.int64, device="meta"))
+    with mf.backend("triton"), pytest.raises(RuntimeError, match=r"'triton'.* on arrays on cpu .*nothing moves"):
+        mf.logit_confidence(np.zeros((3, 2)), np.zeros(3, np.int64))
+
+
+def test_backends_say_why_there_is_no_device() -> None:
+    found = mf.backends()
+    assert found["mlp_steps"]["triton"] == "no such twin"
+    if not torch.cuda.is_available():
+        assert found["logit_confidence"]["triton"].startswith("no CUDA device: torch ")
+
+
+def test_contracts_see_shapes_and_dtypes_of_arrays_on_a_device() -> None:
+    outline = dispatch._outline(torch.zeros(2**20, 2**20, dtype=torch.bfloat16, device="meta"))
+    assert outline.shape == (2**20, 2**20)
+    assert outline.dtype == dispatch.BFLOAT16
+    assert isinstance(outline, dispatch.Outline)
+    assert dispatch._outline(torch.zeros(3, dtype=torch.bool, device="meta")).dtype == np.bool_
