@@ -348,7 +348,7 @@ def _linear(
 
     def some(name: str, *shape: int) -> np.ndarray:
         values = draw.standard_normal((*(() if name in shared else models), *shape)).astype(np.float32)
-        return _bfloat16(values) if dtype == BFLOAT16 else values.astype(dtype)
+        return bfloat16(values) if dtype == BFLOAT16 else values.astype(dtype)
 
     weight = some("weight", classes, width)
     if dtype != BFLOAT16:
@@ -382,8 +382,8 @@ def linear_confidence_cases() -> Iterator[Case]:
         ("bits", bits, weight[0]), ("bits-broken-weight", bits, np.where(weight[0] > 2, np.nan, weight[0])),
         ("bits-infinite-weight", bits, np.where(weight[0] > 2, np.inf, weight[0])), ("bits-tiny-weight", bits,
         weight[0] * np.float32(1e-30)), ("bits-largest-weight", bits * 0.125, weight * np.float32(2.0**125)),
-        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", _bfloat16(features[0]), weight),
-        ("bfloat16-infinite-features", _bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
+        ("bytes", np.round(features[0] * 50), weight), ("bfloat16-features", bfloat16(features[0]), weight),
+        ("bfloat16-infinite-features", bfloat16(np.where(features[0] > 2, np.inf, features[0])), weight),
         ("float16-bits", bits.astype(np.float16), weight.astype(np.float16)),
     ):  # fmt: skip
         yield Case(name, (exact, matrix.astype(exact.dtype if exact.dtype == np.float16 else np.float32), bias, labels))
