@@ -13,8 +13,11 @@ from tests.cases import CASES, Case
 def _every() -> list[object]:
     found = []
     for op_name, (make, _) in sorted(CASES.items()):
+        which = dispatch.every_op()[op_name]
+        reasons = {where: dispatch.find_twin(which, where)[1] for where in dispatch.BACKENDS["cpu"]}
+        backends = [where for where, reason in reasons.items() if reason != dispatch.NO_TWIN]
         for case in make():
-            for where in dispatch.BACKENDS["cpu"]:
+            for where in backends:
                 marks = [pytest.mark.slow] if case.slow else []
                 found.append(pytest.param(op_name, case, where, id=f"{op_name}-{case.name}-{where}", marks=marks))
     return found

@@ -31,6 +31,9 @@ R = TypeVar("R")
 #: How a bfloat16 array travels through NumPy, which has no such type: its bits, tagged. See `as_float`.
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
+#: Why a backend cannot run an op for which nobody has written a twin.
+NO_TWIN = "no such twin"
+
 #: Backends by kind of memory, best first.
 BACKENDS = {"cpu": ("cpp", "numba", "numpy"), "cuda": ("triton", "cuda")}
 
@@ -143,7 +146,7 @@ def find_twin(which: Op[P, R], backend_name: str) -> tuple[Callable[P, R] | None
         return None, "miafast._native is not built: pip install . needs a C++17 compiler"
     home = "miafast.ops.cpp" if backend_name == "cpp" else f"miafast.ops.{backend_name}.{which.name}"
     if backend_name != "cpp" and importlib.util.find_spec(home) is None:
-        return None, "no such twin"
+        return None, NO_TWIN
     for needed in _NEEDED[backend_name]:
         if importlib.util.find_spec(needed) is None:
             return None, f"{needed} is not installed"
@@ -153,7 +156,7 @@ def find_twin(which: Op[P, R], backend_name: str) -> tuple[Callable[P, R] | None
     if reason:
         return None, reason
     if not hasattr(module := importlib.import_module(home), which.name):
-        return None, "no such twin"
+        return None, NO_TWIN
     return getattr(module, which.name), ""
 
 
