@@ -20,7 +20,7 @@ from miafast.audit import report_on
 from miafast.plan import Attack, compared_attacks
 from miafast.queries import Query
 from miafast.report import Report
-from miafast.store import reopen
+from miafast.store import reopen, write_array
 from miafast.tables import Array, Signals
 
 app = typer.Typer(
@@ -148,7 +148,7 @@ def score(
         if is_member is not None:
             rows = np.vstack([mask, _array(is_member, "--is-member")])
             signals = _signals(np.concatenate([phi, asked[None]]), rows, classes, has_target=True)
-    _save_array(out / "scores.npy", np.asarray(verdict))
+    write_array(out / "scores.npy", np.asarray(verdict))
     print(f"{out / 'scores.npy'}: {verdict.dtype}{list(verdict.shape)}, higher = more likely a member")
     if with_report:
         _finish(report_on(signals, compared_attacks(headline), seconds={}), out, scores)
@@ -244,14 +244,6 @@ def _signals(phi: Array, in_mask: Array, labels: Array | None, *, has_target: bo
         phi=phi if phi.ndim == 3 else phi[:, :, None], in_mask=in_mask, has_target=has_target,
         labels=np.zeros(phi.shape[1], np.int64) if labels is None else np.asarray(labels),
     )  # fmt: skip
-
-
-def _save_array(path: Path, array: Array) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-    os.replace(partial, path)
 
 
 def _check_out(out: Path, scores: str, *, report: bool = True) -> None:

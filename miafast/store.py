@@ -157,6 +157,16 @@ def write_text(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def write_array(path: Path, array: Array) -> None:
+    """Replace a .npy file in one step."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
 def _check_ours(folder: Path) -> None:
     names = {entry.name.removesuffix(".partial") for entry in folder.iterdir()}
     foreign = sorted(names - {"run.json", "done.json", "in_mask.npy", "labels.npy", "phi.npy", "lock"})
@@ -190,12 +200,7 @@ def _write_once(path: Path, array: Array) -> None:
         if not np.array_equal(_open(path), array):
             raise StoreError(f"{str(path)!r} differs from this run's; use a new folder.")
         return
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_array(path, array)
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
