@@ -48,24 +48,33 @@ inline V largest_of(const T* from, std::int64_t count, std::int64_t stride) {
     return max(max(top, second), max(third, fourth));
 }
 
-// Largest logit of a row of whole vectors and the sum of exponentials relative to it. `next` is what memory
-// to ask for meanwhile, `step` bytes per vector: the sums take longer than the reading, which would stop for
-// them.
+// Largest logit and sum of exponentials relative to it of `rows` rows of `length` numbers, whole vectors, at
+// most one row per lane. `next` is what memory to ask for meanwhile, `step` bytes per vector: the sums take
+// longer than the reading, which would stop for them.
 template <typename T>
-inline void reduce_row(const T* row, std::int64_t length, const char* next, std::int64_t step, T* largest,
-                       T* sum) {
+inline void reduce_rows(const T* numbers, std::int64_t length, std::int64_t rows, const char* next,
+                        std::int64_t step, T* largest, T* sum) {
     using V = VectorOf<T>;
-    *largest = max_of_lanes(largest_of<V>(row, length / lanes<V>, lanes<V>));
-    const V top = broadcast<V>(*largest);
-    V total = V{};
-    for (std::int64_t c = 0; c < length; c += lanes<V>, next += step) {
-        MIAFAST_PREFETCH(next);
-        total += exp_clamped(load<V>(row + c) - top);
+    V of_row[lanes<V>];
+    for (std::int64_t i = rows; i < lanes<V>; ++i) of_row[i] = V{};
+    for (std::int64_t i = 0; i < rows; ++i) {
+        of_row[i] = largest_of<V>(numbers + i * length, length / lanes<V>, lanes<V>);
     }
-    *sum = sum_of_lanes(total);
+    store<V>(largest, fold_rows(of_row, Larger{}));
+    for (std::int64_t i = 0; i < rows; ++i) {
+        const T* row = numbers + i * length;
+        const V top = broadcast<V>(largest[i]);
+        V total = V{};
+        for (std::int64_t c = 0; c < length; c += lanes<V>, next += step) {
+            MIAFAST_PREFETCH(next);
+            total += exp_clamped(load<V>(row + c) - top);
+        }
+        of_row[i] = total;
+    }
+    store<V>(sum, fold_rows(of_row, Plus{}));
 }
 
-// The same for every column of a tile.
+// The same for every column of a tile, classes down.
 template <typename T>
 inline void reduce_tile(const T* tile, std::int64_t classes, std::int64_t width, const char* next,
                         std::int64_t step, T* largest, T* sum) {
@@ -82,41 +91,51 @@ inline void reduce_tile(const T* tile, std::int64_t classes, std::int64_t width,
     }
 }
 
+// Classes up to which a tile is faster than rows. Folding the lanes of a row is what rows cost, and cheap
+// only where whole vectors of rows fold at once.
+template <typename T>
+inline constexpr std::int64_t few_classes = MIAFAST_VECTOR_BYTES == 64 && sizeof(T) == 4 ? 48 : 256;
+
 // Records [begin, end) of one model, whose logits start at `start`. Returns the first record with a label
 // outside the classes, or -1.
 template <typename Stored, typename T = Computed<Stored>>
 inline std::int64_t phi_of_records(const Logits& logits, const char* start, const Labels& labels,
                                    std::int64_t begin, std::int64_t end, T* phi) {
     using Index = typename Of<T>::Signed;
-    constexpr std::int64_t few = 256;  // classes
     constexpr T none = -std::numeric_limits<T>::infinity();
+    constexpr std::int64_t lane_count = lanes<VectorOf<T>>;
     const std::int64_t classes = logits.classes,
-                       step = lanes<VectorOf<T>> * static_cast<std::int64_t>(sizeof(Stored));
-    const std::int64_t padded = (classes - 1) / lanes<VectorOf<T>> * lanes<VectorOf<T>> + lanes<VectorOf<T>>;
-    const bool along_rows = classes > few;
-    const std::int64_t width = along_rows ? 64 : tile_width<T>(classes);
-    Scratch<T> scratch(along_rows ? padded : width * classes);
+                       step = lane_count * static_cast<std::int64_t>(sizeof(Stored));
+    const std::int64_t padded = (classes - 1) / lane_count * lane_count + lane_count;
+    const bool along_rows = classes > few_classes<T>;
+    // rows: as many as stay in the first-level cache
+    const std::int64_t width =
+        along_rows ? std::clamp<std::int64_t>(4096 / padded, 1, lane_count) : tile_width<T>(classes);
+    Scratch<T> scratch(width * (along_rows ? padded : classes));
     T* const numbers = scratch.start();
-    std::fill(numbers, numbers + (along_rows ? padded : 0), none);
+    std::fill(numbers, numbers + (along_rows ? width * padded : 0), none);
     alignas(64) Index label[64];
     alignas(64) T of_label[64] = {}, largest[64] = {}, sum[64] = {};
     std::int64_t first_bad = -1;
     for (std::int64_t record = begin; record < end; record += width) {
         const std::int64_t count = std::min(width, end - record);
         const char* first = start + record * logits.record_stride;
+        const char* next = first + count * logits.record_stride;
         const std::int64_t bad = read_labels(labels, record, count, classes, label);
         if (first_bad < 0) first_bad = bad;
         if (along_rows) {
             for (std::int64_t i = 0; i < count; ++i) {
-                const char* place = first + i * logits.record_stride;
-                copy_row<Stored>(place, logits.class_stride, classes, numbers);
-                of_label[i] = numbers[label[i]];
-                numbers[label[i]] = none;
-                reduce_row(numbers, padded, place + logits.record_stride, step, largest + i, sum + i);
+                copy_row<Stored>(first + i * logits.record_stride, logits.class_stride, classes,
+                                 numbers + i * padded);
             }
+            for (std::int64_t i = 0; i < count; ++i) {
+                of_label[i] = numbers[i * padded + label[i]];
+                numbers[i * padded + label[i]] = none;
+            }
+            reduce_rows(numbers, padded, count, next, step, largest, sum);
         } else {
             fill_tile<Stored>(logits, first, count, width, label, of_label, numbers);
-            reduce_tile(numbers, classes, width, first + count * logits.record_stride, step, largest, sum);
+            reduce_tile(numbers, classes, width, next, step, largest, sum);
         }
         finish_phi<Stored>(logits, first, count, of_label, largest, sum, phi + record);
     }
