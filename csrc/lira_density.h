@@ -38,14 +38,18 @@ struct TablesOf {
           out(rules.out, most_models, arena) {}
 };
 
+// How numbers of a table are found: from memory, from registers, or the same for every lane.
+enum class Lookup { gather, registers, same };
+
 // The numbers of a table at lanes<V> places.
-template <typename V, bool fits_registers = false>
+template <typename V, Lookup how = Lookup::gather>
 inline V look_up(const Number<V>* table, const std::int32_t* at) {
+    if constexpr (how == Lookup::same) return broadcast<V>(table[at[0]]);
 #if MIAFAST_VECTOR_BYTES == \
     64  // masked forms: the plain ones set off GCC 12's false "uninitialized" warnings
     if constexpr (sizeof(Number<V>) == 4) {
         const __m512i places = _mm512_maskz_loadu_epi32(0xffff, at);
-        if constexpr (fits_registers) {
+        if constexpr (how == Lookup::registers) {
             const auto quarter = [&](int which) { return (__m512)load<F32>(table + 16 * which); };
             const __m512 low = _mm512_permutex2var_ps(quarter(0), places, quarter(1));
             const __m512 high = _mm512_permutex2var_ps(quarter(2), places, quarter(3));
@@ -107,18 +111,31 @@ inline V scaled_squares(const SideTables<Number<V>>& rule, Number<V> above, Numb
     return max(broadcast<V>(floor), rule.keep * squares + above);
 }
 
+// What a side's tables hold for the counts of some lanes.
+template <typename V>
+struct ByCount {
+    V ratio, constant, half;
+};
+
+template <typename V, Lookup how>
+MIAFAST_INLINE ByCount<V> look_up_all(const SideTables<Number<V>>& rule, const std::int32_t* counts) {
+    const V n =
+        how == Lookup::same ? broadcast<V>(static_cast<Number<V>>(counts[0])) : load_models<V>(counts);
+    return {look_up<V, how>(rule.ratio, counts), look_up<V, how>(rule.constant, counts),
+            rule.half_of_none + Number<V>{0.5} * n};
+}
+
 // NaN for a distance or squares that are not finite.
-template <bool student, bool fits_registers, typename V>
-inline V log_density(const SideTables<Number<V>>& rule, Number<V> above, Number<V> floor, V distance,
-                     V squares, const std::int32_t* counts) {
+template <bool student, typename V>
+MIAFAST_INLINE V log_density(const SideTables<Number<V>>& rule, const ByCount<V>& of_count, Number<V> above,
+                             Number<V> floor, V distance, V squares) {
     using T = Number<V>;
     const V scale = scaled_squares(rule, above, floor, squares);
-    const V z = quotient(distance * distance * look_up<V, fits_registers>(rule.ratio, counts), scale);
-    const V constant = look_up<V, fits_registers>(rule.constant, counts);
-    const V front = constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
+    const V z = quotient(distance * distance * of_count.ratio, scale);
+    const V front = of_count.constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
     if (!student) return front - T{0.5} * min(z, broadcast<V>(std::numeric_limits<T>::infinity()));
     const V finite = min(z, broadcast<V>(std::numeric_limits<T>::max()));
-    return front - (rule.half_of_none + T{0.5} * load_models<V>(counts)) * log1p(finite);
+    return front - of_count.half * log1p(finite);
 }
 
 template <typename V>

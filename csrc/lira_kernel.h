@@ -10,71 +10,90 @@
 #include "lira_moments.h"
 // clang-format on
 
+// Writes a score, or adds it to those of the queries before.
+template <typename V>
+inline void keep_score(Number<V>* to, V score, std::int64_t query) {
+    store<V>(to, query == 0 ? score : load<V>(to) + score);
+}
+
 // One side's log densities at some lanes.
-template <bool student, bool fits_registers, typename V, typename T>
-inline V density_at(const SideTables<T>& rule, const Measured<T>& measured, int side, std::int64_t lane,
-                    std::int64_t query, T floor) {
-    return log_density<student, fits_registers, V>(
-        rule, rule.above[query], floor, load<V>(measured.distance[side] + lane),
-        load<V>(measured.squares[side] + lane), measured.counts[side] + lane);
+template <bool student, typename V, typename T>
+MIAFAST_INLINE V density_at(const SideTables<T>& rule, const ByCount<V>& of_count,
+                            const Measured<T>& measured, int side, std::int64_t lane, std::int64_t query,
+                            T floor) {
+    return log_density<student, V>(rule, of_count, rule.above[query], floor,
+                                   load<V>(measured.distance[side] + lane),
+                                   load<V>(measured.squares[side] + lane));
 }
 
-// Log densities of one side, added to `to` where `sign` is 1, taken from it where it is -1.
-template <bool student, bool fits_registers, typename T>
-inline void add_densities(const SideTables<T>& rule, const Measured<T>& measured, int side,
-                          std::int64_t width, std::int64_t query, T floor, T sign, T* to) {
-    using V = VectorOf<T>;
-    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-        const V density = density_at<student, fits_registers, V>(rule, measured, side, lane, query, floor);
-        store<V>(to + lane, load<V>(to + lane) + sign * density);
-    }
-}
-
-// The same of both sides at once, where both are Student's t.
-template <bool fits_registers, typename T>
-inline void add_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
+// Minus the log densities of the OUT side.
+template <bool student, typename T>
+inline void score_densities(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
                             std::int64_t query, T* to) {
     using V = VectorOf<T>;
     for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-        const V of_in = density_at<true, fits_registers, V>(rules.in, measured, in, lane, query, rules.floor);
-        const V of_out =
-            density_at<true, fits_registers, V>(rules.out, measured, out, lane, query, rules.floor);
-        store<V>(to + lane, load<V>(to + lane) + (of_in - of_out));
+        const auto of_count = look_up_all<V, Lookup::gather>(rules.out, measured.counts[out] + lane);
+        keep_score<V>(to + lane,
+                      -density_at<student, V>(rules.out, of_count, measured, out, lane, query, rules.floor),
+                      query);
     }
 }
 
-template <typename T>
-inline void add_densities(const SideTables<T>& rule, const Measured<T>& measured, int side,
-                          std::int64_t width, std::int64_t query, T floor, T sign, T* to) {
-    if (rule.student) {
-        add_densities<true, false>(rule, measured, side, width, query, floor, sign, to);
-    } else if (rule.fits_registers) {
-        add_densities<false, true>(rule, measured, side, width, query, floor, sign, to);
+// Log densities of the IN side less those of the OUT side.
+template <bool student_in, bool student_out, Lookup how, typename T>
+inline void score_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
+                              std::int64_t query, T* to) {
+    using V = VectorOf<T>;
+    auto of_in = look_up_all<V, how>(rules.in, measured.counts[in]);
+    auto of_out = look_up_all<V, how>(rules.out, measured.counts[out]);
+    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
+        if constexpr (how != Lookup::same) {
+            of_in = look_up_all<V, how>(rules.in, measured.counts[in] + lane);
+            of_out = look_up_all<V, how>(rules.out, measured.counts[out] + lane);
+        }
+        const V under_in = density_at<student_in, V>(rules.in, of_in, measured, in, lane, query, rules.floor);
+        const V under_out =
+            density_at<student_out, V>(rules.out, of_out, measured, out, lane, query, rules.floor);
+        keep_score<V>(to + lane, under_in - under_out, query);
+    }
+}
+
+template <Lookup how, typename T>
+inline void score_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
+                              std::int64_t query, T* to) {
+    if (rules.in.student && rules.out.student) {
+        score_differences<true, true, how>(rules, measured, width, query, to);
+    } else if (rules.in.student) {
+        score_differences<true, false, how>(rules, measured, width, query, to);
+    } else if (rules.out.student) {
+        score_differences<false, true, how>(rules, measured, width, query, to);
     } else {
-        add_densities<false, false>(rule, measured, side, width, query, floor, sign, to);
+        score_differences<false, false, how>(rules, measured, width, query, to);
     }
 }
 
-// Scores of some lanes, added to `to`.
+// Scores of some lanes for one query, added to those of the queries before. `same_counts`: every lane has the
+// counts of the first.
 template <typename T>
-inline void add_scores(const Measured<T>& measured, std::int64_t width, std::int64_t query,
-                       const TablesOf<T>& rules, T* to) {
+inline void score(const Measured<T>& measured, std::int64_t width, std::int64_t query,
+                  const TablesOf<T>& rules, bool same_counts, T* to) {
     using V = VectorOf<T>;
     if (rules.verdict == Verdict::lower_tail) {
         for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-            const V score = log_lower_tail<V>(
+            const V tail = log_lower_tail<V>(
                 rules.out, rules.out.above[query], rules.floor, load<V>(measured.distance[out] + lane),
                 load<V>(measured.squares[out] + lane), measured.counts[out] + lane);
-            store<V>(to + lane, load<V>(to + lane) + score);
+            keep_score<V>(to + lane, tail, query);
         }
-    } else if (rules.verdict == Verdict::difference && rules.in.student && rules.out.student) {
-        if (rules.in.fits_registers) return add_differences<true>(rules, measured, width, query, to);
-        add_differences<false>(rules, measured, width, query, to);
+    } else if (rules.verdict == Verdict::minus_density) {
+        rules.out.student ? score_densities<true>(rules, measured, width, query, to)
+                          : score_densities<false>(rules, measured, width, query, to);
+    } else if (same_counts) {
+        score_differences<Lookup::same>(rules, measured, width, query, to);
+    } else if (rules.in.fits_registers) {
+        score_differences<Lookup::registers>(rules, measured, width, query, to);
     } else {
-        if (rules.verdict == Verdict::difference) {
-            add_densities(rules.in, measured, in, width, query, rules.floor, T{1}, to);
-        }
-        add_densities(rules.out, measured, out, width, query, rules.floor, T{-1}, to);
+        score_differences<Lookup::gather>(rules, measured, width, query, to);
     }
 }
 
@@ -142,7 +161,6 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
     T* sum = arena.take<T>(most);
     for (std::int64_t first = begin; first < end; first += most) {
         const std::int64_t count = std::min(most, end - first), width = (count + 15) / 16 * 16;
-        std::fill(sum, sum + most, T{0});
         for (std::int64_t query = 0; query < queries; ++query) {
             for (const int side : {in, out}) {
                 const std::int64_t at = (side * queries + query) * records + first;
@@ -154,7 +172,7 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
                 std::fill(padded.squares[side] + count, padded.squares[side] + width, T{0});
                 std::fill(padded.counts[side] + count, padded.counts[side] + width, 0);
             }
-            add_scores(padded, width, query, tables, sum);
+            score(padded, width, query, tables, false, sum);
         }
         for (std::int64_t lane = 0; lane < count; ++lane) {
             scores[first + lane] = sum[lane] / static_cast<T>(queries);
@@ -198,24 +216,20 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
     std::vector<TablesOf<T>> tables;
     for (std::int64_t model = 0; model < models; ++model)
         tables.emplace_back(rules[model], models - 1, arena);
-    T* sums = arena.take<T>(shadow.queries > 1 ? models * most : most);
+    const bool alone = shadow.queries == 1;
+    T* sums = arena.take<T>(alone ? most : models * most);
     for (std::int64_t first = begin; first < end; first += most) {
         const std::int64_t count = std::min(most, end - first);
-        std::fill(sums, sums + (shadow.queries > 1 ? models * most : 0), T{0});
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, count, query);
+            if (same_counts) block.count(0);  // as of every model
             for (std::int64_t model = models; model-- > 0;) {
                 block.leave_out(model);
-                block.count(model);
-                T* sum = sums + (shadow.queries > 1 ? model * most : 0);
-                if (shadow.queries == 1) std::fill(sum, sum + most, T{0});
-                add_scores(block.measured, block.sums.width, query, tables[model], sum);
-                if (query + 1 < shadow.queries) continue;
+                if (!same_counts) block.count(model);
                 T* to = scores + model * shadow.records + first;
-                if (shadow.queries == 1) {
-                    std::memcpy(to, sum, count * sizeof(T));
-                    continue;
-                }
+                T* sum = alone ? (count == block.sums.width ? to : sums) : sums + model * most;
+                score(block.measured, block.sums.width, query, tables[model], same_counts, sum);
+                if (query + 1 < shadow.queries || sum == to) continue;
                 for (std::int64_t lane = 0; lane < count; ++lane) {
                     to[lane] = sum[lane] / static_cast<T>(shadow.queries);
                 }

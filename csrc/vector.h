@@ -349,7 +349,7 @@ inline V exp(V x) {
 
 // log(1 + f) + k log(2) for 1 + f in [sqrt(1/2), sqrt(2)] (Cephes logf; fdlibm log).
 template <typename V>
-inline V log_of_near_one(V f, V k) {
+MIAFAST_INLINE V log_of_near_one(V f, V k) {
     using C = Of<V>;
     const V square = f * f;
     if constexpr (sizeof(Number<V>) == 4) {
@@ -379,7 +379,7 @@ inline V log_of_near_one(V f, V k) {
 
 // log(x) for finite normal x > 0. About 1 ulp.
 template <typename V>
-inline V log_of_normal(V x) {
+MIAFAST_INLINE V log_of_normal(V x) {
     using C = Of<V>;
     using U = typename C::UnsignedV;
     const U bits = bits_as<U>(x);
@@ -417,7 +417,7 @@ inline V log(V x) {
 // log(1 + x) for finite x >= 0, relative accuracy kept for small x: what 1 + x rounds away is scaled like the
 // rest and added again.
 template <typename V>
-inline V log1p(V x) {
+MIAFAST_INLINE V log1p(V x) {
     using C = Of<V>;
     using U = typename C::UnsignedV;
     using T = typename C::Number;
