@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,7 +42,7 @@ class Quantile:
       log squared residuals of cross-validation, corrected for their mean under a normal distribution.
     * ``head="pinball"``: a regression per level of ``levels`` with the pinball loss; a record's score is the normal
       quantile of the level at which its phi stands among its own quantiles (sorted, so that they cannot cross), in a
-      straight line between levels and beyond. So both heads score standard normal deviates of a non-member's phi.
+      straight line between levels and beyond them. So both heads score standard normal deviates of a non-member's phi.
     * ``learner``: ``"boosting"``, scikit-learn's HistGradientBoostingRegressor; or ``"linear"``, Ridge and
       QuantileRegressor (slow above some thousand records) on standardised features.
 
@@ -122,7 +123,7 @@ class Quantile:
             return make_pipeline(StandardScaler(), plain)
         loss: dict[str, Any] = {"loss": "squared_error"} if level is None else {"loss": "quantile", "quantile": level}
         return HistGradientBoostingRegressor(
-            max_iter=200, learning_rate=0.05, early_stopping=True, random_state=self.seed, **loss
+            max_iter=100, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=self.seed, **loss
         )
 
 
@@ -158,15 +159,21 @@ class FittedQuantile:
 def deviates(values: Array, quantiles: Array, scale: Array) -> Array:
     """Where values [records] stand among their quantiles [records, levels], on the scale [levels], linearly.
 
+    Beyond the outermost levels the line through them and the middle one goes on: those next to each other may coincide.
+
     >>> deviates(np.array([0.5, 3.0, -1.0]), np.array([[0.0, 1.0, 2.0]] * 3), np.array([-1.0, 0.0, 2.0]))
     array([-0.5,  4. , -2. ])
     """
-    right = np.clip((quantiles < values[:, None]).sum(axis=1), 1, quantiles.shape[1] - 1)
-    rows = np.arange(len(values))
-    low, high = quantiles[rows, right - 1], quantiles[rows, right]
-    narrow = 1e-3 * np.maximum(quantiles[:, -1] - quantiles[:, 0], 1e-9)  # levels that coincide make no cliff
-    along = (values - low) / np.maximum(high - low, narrow)
-    return np.asarray(scale[right - 1] + along * (scale[right] - scale[right - 1]))
+    levels, rows = quantiles.shape[1], np.arange(len(values))
+    whole = np.maximum(quantiles[:, -1] - quantiles[:, 0], 1e-9)
+    place = (quantiles < values[:, None]).sum(axis=1)  # 0: below all, levels: above all
+    right = np.select([place == 0, place == levels], [max(levels // 2, 1), levels - 1], place)
+    left = np.select([place == 0, place == levels], [0, min(levels // 2, levels - 2)], place - 1)
+    start = np.where(place == levels, right, left)
+    width = quantiles[rows, right] - quantiles[rows, left]
+    width = np.where((place == 0) | (place == levels), np.maximum(width, whole / 10), np.maximum(width, whole * 1e-9))
+    along = (values - quantiles[rows, start]) / width
+    return np.asarray(scale[start] + along * (scale[right] - scale[left]))
 
 
 def _features(x: Array) -> Array:
@@ -174,7 +181,7 @@ def _features(x: Array) -> Array:
     array = np.asarray(x)
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise ValueError(f"x is {array.dtype} of shape {array.shape}; give numbers [records, ...] with features.")
-    features = array.reshape(len(array), -1).astype(np.float64)
+    features = array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
     find_not_finite("x", features)
     return features
 

@@ -41,9 +41,10 @@ class RMIA:
     * ``queries``: ``"majority"``: x dominates z if more than half of x's queries do, against z's first query.
       ``"mean"`` averages the log ratios over queries first, for x and z alike.
 
-    Population: the pool's other records, unless others are given. Members of the target among them lower all scores
-    alike. Records that are known non-members can be given as column indices of the pool, or as signals of their own,
-    all taken for OUT; a record is never compared with itself.
+    Population: the pool's other records, unless others are given. Members of the target among them lower all its
+    scores alike, so scores of several targets compare only where about as many of their pools are members. Records that
+    are known non-members can be given as column indices of the pool, or as signals of their own, all taken for OUT. A
+    record is never compared with itself.
 
     Raises ValueError for an option that is not known or out of range.
 
@@ -134,6 +135,9 @@ class RMIA:
             raise ValueError(f"mode={self.mode!r} has no offline_a to tune; make it RMIA(mode='offline').")
         if not 0 <= target < len(shadow):
             raise ValueError(f"target={target} is no model of shadow; give an index from 0 to {len(shadow) - 1}.")
+        members = int(in_mask[target].sum())
+        if members in (0, len(in_mask[target])):
+            raise ValueError(f"target={target} is a shadow without {'OUT' if members else 'IN'} records; take another.")
         tried = [replace(self, offline_a=a) for a in GRID]
         found = [_auc(each.score_all(shadow, in_mask)[target], in_mask[target]) for each in tried]
         return tried[max(range(len(tried)), key=lambda which: (found[which], which))]
