@@ -144,13 +144,17 @@ class RMIA:
 
     def _shares(self, ratio: Any, others: Any, population: Any, signals: dict[str, Any]) -> Any:
         """From log ratios [..., records, queries]; ``others`` are those of a population outside the pool."""
-        columns = None
-        if others is None:
-            columns = np.arange(ratio.shape[-2]) if population is None else _columns(population, ratio.shape[-2])
+        records = ratio.shape[-2]
         if self.queries == "mean":
             ratio = ratio.mean(-1)[..., None]
             others = None if others is None else others.mean(-1)[..., None]
-        against = ratio[..., columns, 0] if others is None else others[..., 0]
+        if others is not None:
+            against, columns = others[..., 0], None
+        elif population is None:
+            against, columns = ratio[..., 0], np.arange(records)
+        else:
+            columns = _columns(population, records)
+            against = ratio[..., columns, 0]
         scores = rmia(ratio, against, gamma=self.gamma, columns=columns)
         explain_nan(scores, remedy=offline_instead(self.mode), **signals)
         return scores
