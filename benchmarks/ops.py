@@ -14,6 +14,7 @@ from benchmarks import cases, loops, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
 from miafast.ops.mlp_confidence import mlp_confidence
+from miafast.ops.rmia import rmia
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import tpr_at
 
@@ -189,6 +190,27 @@ def leave_one_out(records: int, models: int) -> Case:
     )
 
 
+def rmia_shares(records: int, population: int) -> Case:
+    """Log ratios rounded to thousandths, so that ties count too; the answer must be the matrix's, bit for bit."""
+    random = np.random.default_rng(0)
+    x, z = random.standard_normal((records, 1)).round(3), random.standard_normal(population).round(3)
+    matrix, released = "NumPy, the matrix of pairs", "the released code's way (10 × a tenth)"
+    return Case(
+        title=f"RMIA, {_count(records)} records × {_count(population)} of the population",
+        reads=x.nbytes + z.nbytes,
+        truth=lambda: _by_truth(rmia, x, z),
+        ours=Way(lambda: rmia(x, z)),
+        rivals={
+            matrix: Way(lambda: rivals.numpy_rmia(x[:, 0], z)),
+            # Its tenth of the records is timed ten times: the whole matrix of ratios would take 4 GB.
+            released: Way(_bind(rivals.released_rmia, x[: records // 10, 0], z), answer=None, repeats=10),
+            "np.sort and np.searchsorted": Way(lambda: rivals.searchsorted_rmia(x[:, 0], z)),
+        },
+        at_least={matrix: 100},
+        tolerance=0,
+    )
+
+
 def exact_roc(count: int) -> Case:
     scores, is_member = _scores(count)
 
@@ -254,6 +276,7 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "lira": (lambda: lira(M, 64), lambda: lira(999, 64)),
     "lira-released": (lambda: lira_released(M // 10, 64), lambda: lira_released(999, 64)),
     "leave-one-out": (lambda: leave_one_out(M, 64), lambda: leave_one_out(999, 16)),
+    "rmia": (lambda: rmia_shares(50_000, 10_000), lambda: rmia_shares(999, 100)),
     "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),
     "tpr-at": (lambda: tpr_at_fprs(10 * M), lambda: tpr_at_fprs(9999)),
 }  # fmt: skip

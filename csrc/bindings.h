@@ -14,6 +14,7 @@ namespace py = pybind11;
 void bind_signals(py::module_& m);
 void bind_lira(py::module_& m);
 void bind_roc(py::module_& m);
+void bind_rmia(py::module_& m);
 void bind_mlp_steps(py::module_& m);
 void bind_linear_confidence(py::module_& m);
 

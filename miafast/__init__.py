@@ -1,6 +1,7 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
 from miafast.attacks.lira import LiRA
+from miafast.attacks.rmia import RMIA
 from miafast.attacks.threshold import Threshold
 from miafast.audit import audit
 from miafast.data import load
@@ -15,6 +16,6 @@ from miafast.tables import Records, Signals
 
 __version__ = "0.1.0"
 __all__ = [
-    "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
+    "RMIA", "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
     "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals",
 ]  # fmt: skip

@@ -29,6 +29,10 @@ NAMES = {
              "float32-offline-two-sided-mean-total", "bfloat16-online-one-sided-mean-per-record"),
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
+    "trimmed_mean": (),
+    "log_ratio": (),
+    "log_ratio_leave_one_out": (),
+    "rmia": ("1025x1000-2.0", "1025x1000-2.0-float32", "3-queries-pool"),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import integrate, special, stats
 
 import miafast as mf
-from miafast.attacks import LiRA
+from miafast.attacks import LiRA, ReleasedLiRA
 from miafast.ops import student_t, variance_prior
 from miafast.ops.lira import score_sides
 from miafast.ops.lira_leave_one_out import lira_leave_one_out, sides_without
@@ -284,6 +284,46 @@ def departure(scores: np.ndarray, in_mask: np.ndarray) -> float:
     weight = members / members.sum(axis=1, keepdims=True) - others / others.sum(axis=1, keepdims=True)
     each = (share * weight).sum(axis=0)
     return float(each.sum() / (each.std(ddof=1) * np.sqrt(len(each))))
+
+
+JOINT = [
+    pytest.param(
+        LiRA(mode, center, variance, tail, "multivariate"), id=f"multivariate-{mode}-{tail}-{center}-{variance}"
+    )
+    for (mode, tail), center, variance in itertools.product(MODES, ("mean", "median"), VARIANCES)
+]
+
+
+@pytest.mark.filterwarnings("ignore::miafast.attacks.UnscoredRecordsWarning")
+@pytest.mark.parametrize("attack", JOINT)
+@pytest.mark.parametrize("mask", list(MASKS))
+def test_pure_noise_in_several_queries_is_at_auc_one_half(mask: str, attack: LiRA) -> None:
+    """Queries of a record share half of their noise."""
+    phi, in_mask = _noise(mask)
+    rng = np.random.default_rng(31)
+    phi = phi[:, :, None] + rng.normal(size=(*phi.shape, 2))
+    assert abs(departure(attack.score_all(phi, in_mask), in_mask)) < 3
+    target = rng.normal(size=(NOISE_RECORDS, 1)) + rng.normal(size=(NOISE_RECORDS, 2))
+    is_member = rng.random(NOISE_RECORDS) < 0.5
+    assert abs(departure(attack.score(target, phi, in_mask)[None], is_member[None])) < 3
+
+
+RELEASED = [
+    LiRA.released_code(variance, mode) for variance in ("per-record", "total") for mode in ("online", "offline")
+]
+
+
+@pytest.mark.parametrize("attack", RELEASED, ids=lambda attack: f"{attack.mode}-{attack.variance}")
+@pytest.mark.parametrize("mask", list(MASKS))
+def test_pure_noise_is_at_auc_one_half_for_the_released_code(mask: str, attack: ReleasedLiRA) -> None:
+    """Truncation needs a record with at least one model on either side whoever is left out: others are dropped."""
+    phi, in_mask = _noise(mask)
+    kept = np.minimum(in_mask.sum(0), (~in_mask).sum(0)) >= 3
+    phi, in_mask = phi[:, kept], in_mask[:, kept]
+    assert abs(departure(attack.score_all(phi, in_mask), in_mask)) < 3
+    rng = np.random.default_rng(21)
+    target, is_member = rng.normal(size=kept.sum()), rng.random(kept.sum()) < 0.5
+    assert abs(departure(attack.score(target, phi, in_mask)[None], is_member[None])) < 3
 
 
 @pytest.mark.filterwarnings("ignore::miafast.attacks.UnscoredRecordsWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.logit_confidence import check_label_range
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.mlp_steps import MlpState
+from miafast.ops.rmia import own_places
 from miafast.ops.roc_counts import RocCounts
 from miafast.ops.signals import LogitSignals, empty_signals
 from miafast.ops.tpr_at import allowed_false_positives
@@ -156,13 +158,27 @@ def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     return found / members
 
 
+def rmia(log_ratio_x: Array, log_ratio_z: Array, *, gamma: float = 1.0, columns: Any = None) -> Array:
+    dtype = result_dtype(log_ratio_x, log_ratio_z)
+    *leads, records, queries = log_ratio_x.shape
+    shares = np.empty((math.prod(leads), records), dtype)
+    x = _dense(log_ratio_x, dtype).reshape(len(shares), records, queries)
+    z = _dense(log_ratio_z, dtype).reshape(len(shares), log_ratio_z.shape[-1])
+    where = None if columns is None else own_places(columns, records)
+    _native.rmia(x, z, where, math.log(gamma), shares)
+    return shares.reshape(*leads, records)
+
+
 def _flat(scores: Array) -> Array:
-    """Dense one-dimensional float32 or float64 of the same values: float16 and bfloat16 widen exactly."""
-    if scores.dtype == BFLOAT16:
-        bits = np.ascontiguousarray(scores).view(np.uint16).astype(np.uint32) << 16
-        return bits.view(np.float32).ravel()
-    wide = np.float64 if scores.dtype == np.float64 else np.float32
-    return np.ascontiguousarray(scores, dtype=wide).ravel()
+    """Dense one-dimensional float32 or float64 of the same values."""
+    return _dense(scores, result_dtype(scores)).ravel()
+
+
+def _dense(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The same values, dense and in this wider or equal type: float16 and bfloat16 widen exactly."""
+    if array.dtype == BFLOAT16:
+        array = (np.ascontiguousarray(array).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
 def mlp_steps(*args: Any, **kwargs: Any) -> MlpState:

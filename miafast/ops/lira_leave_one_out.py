@@ -80,7 +80,11 @@ def sides_without(in_mask: Array, target: int, *, same_counts: bool) -> tuple[Ar
     others = np.ones(in_mask.shape, dtype=bool)
     others[target] = False
     if same_counts:
-        following = np.roll(np.arange(len(in_mask)), -target - 1)
-        counterpart = following[(in_mask[following] != in_mask[target]).argmax(axis=0)]
-        others[counterpart, np.arange(in_mask.shape[1])] = False
+        others[counterpart(in_mask, target), np.arange(in_mask.shape[1])] = False
     return in_mask & others, ~in_mask & others
+
+
+def counterpart(in_mask: Array, target: int) -> Array:
+    """For each record the next model, cyclically after the target, on the other side than the target: [records]."""
+    following = np.roll(np.arange(len(in_mask)), -target - 1)
+    return np.asarray(following[(in_mask[following] != in_mask[target]).argmax(axis=0)])

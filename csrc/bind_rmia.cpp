@@ -1,0 +1,28 @@
+// Python's side of rmia.
+#include "bindings.h"
+#include "rmia.h"
+
+namespace {
+
+template <typename T>
+using Dense = py::array_t<T, py::array::c_style>;
+
+template <typename Ratio>
+void rmia(const Dense<Ratio>& x, const Dense<Ratio>& z, const py::object& where, double least,
+          Dense<Ratio>& shares) {
+    const miafast::RmiaShape shape{x.shape(0), x.shape(1), x.shape(2), z.shape(1)};
+    const auto places = where.is_none() ? Dense<std::int64_t>() : where.cast<Dense<std::int64_t>>();
+    const std::int64_t* const at = where.is_none() ? nullptr : places.data();
+    Ratio* const out = shares.mutable_data();
+    const py::gil_scoped_release release;
+    miafast::rmia(x.data(), z.data(), at, least, shape, out);
+}
+
+}  // namespace
+
+void bind_rmia(py::module_& m) {
+    m.def("rmia", &rmia<float>, py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"),
+          py::arg("least"), py::arg("shares").noconvert());
+    m.def("rmia", &rmia<double>, py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"),
+          py::arg("least"), py::arg("shares").noconvert());
+}

@@ -1,0 +1,57 @@
+"""`log_ratio` with every model in turn as the target and the others as its shadow models, in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from miafast.ops.dispatch import op, result_dtype
+from miafast.ops.lira_leave_one_out import check_leave_one_out, counterpart, has_fixed_counts
+from miafast.ops.log_ratio import LogMean, check_log_ratio, log_counts, log_p, ratio_to, scaled
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def _contract(
+    shadow: Array, in_mask: Array, *, mode: str = "online", offline_a: float = 1.0, temperature: float = 1.0
+) -> None:
+    check_log_ratio(mode, offline_a, temperature)
+    check_leave_one_out(shadow, in_mask, mode)
+
+
+@op(contract=_contract)
+def log_ratio_leave_one_out(
+    shadow: Array, in_mask: Array, *, mode: str = "online", offline_a: float = 1.0, temperature: float = 1.0
+) -> Array:
+    """What `log_ratio` gives for every model on the others: [models, records, queries].
+
+    Where every record is IN the same number of models, the target's counterpart (the next model of the other side) is
+    left out too, as in `lira_leave_one_out`: a mean over fewer models is another mean, even on pure noise.
+
+    >>> shadow = np.log([[[4.0]], [[9.0]], [[3.0]], [[1.0]]])
+    >>> in_mask = np.array([[True], [False], [True], [False]])  # p = .8 and its counterpart's .9, then .75 and .5
+    >>> log_ratio_leave_one_out(shadow, in_mask)[0].round(4)  # log(.8 / .625)
+    array([[0.2469]])
+    """
+    phi, same_counts = scaled(shadow, temperature), has_fixed_counts(in_mask)
+    left_out = np.broadcast_to(np.arange(len(phi))[:, None], in_mask.shape)
+    others = np.stack([counterpart(in_mask, target) for target in range(len(phi))]) if same_counts else left_out
+    with np.errstate(invalid="ignore"):
+        logs, sides = (log_p(phi), log_p(-phi)), []
+        for use in (~in_mask,) if mode == "offline" else (~in_mask, in_mask):
+            gone = np.where(use, left_out, others)
+            counts = log_counts(use.sum(axis=0) - np.take_along_axis(use, gone, axis=0))
+            sums = (_sums_without(np.where(use[:, :, None], each, -np.inf), gone) for each in logs)
+            sides.append(LogMean(*(total - counts for total in sums)))
+        return ratio_to(phi, *sides, offline_a=offline_a).astype(result_dtype(shadow))
+
+
+def _sums_without(terms: Array, gone: Array) -> Array:
+    """log Σ exp over models of terms [models, records, queries] without model gone[target, record]."""
+    before, after = (np.full_like(terms, -np.inf) for _ in range(2))
+    for model in range(1, len(terms)):
+        np.logaddexp(before[model - 1], terms[model - 1], out=before[model])
+        np.logaddexp(after[-model], terms[-model], out=after[-model - 1])
+    without = np.logaddexp(before, after)
+    return np.take_along_axis(without, gone[:, :, None], axis=0)
