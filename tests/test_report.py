@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 from miafast.report import AttackResult, Report, exposed, scores as scores_file, svg
-from miafast.report.exposed import separation
 from miafast.report.measures import headline_level, lowest_rate, measures
 from miafast.report.plain import plain
 from miafast.report.words import verdict
 from miafast.roc import roc
+from miafast.separation import separation
 from miafast.tables import Signals
 from tests.demo_report import VULNERABLE, demo_report
 
@@ -395,7 +395,7 @@ def test_plot_puts_the_curve_where_the_numbers_are(demo: Report) -> None:
 
 
 def test_separation_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposed, "BLOCK", 7)
+    monkeypatch.setattr("miafast.separation.BLOCK", 7)
     signals = demo_report(models=10, records=30, queries=2).signals
     got, ranking = separation(signals, models=range(2, 9))
     phi, mask = signals.phi[2:9].astype(float).mean(axis=2), signals.in_mask[2:9]

@@ -14,6 +14,7 @@ import numpy as np
 
 from miafast.report.measures import Facts, threshold_at
 from miafast.report.plain import plain
+from miafast.separation import separation
 from miafast.tables import Array, Signals
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 LISTED = 20
 DRAWN = 4
 BINS = 24
-BLOCK = 65_536
 TOO_FEW = (
     "Too few models to name exposed records: each half of the models needs at least two that were trained with a "
     "record and two that were not."
@@ -86,33 +86,6 @@ def _of_users_target(
     order = candidates[np.argsort(-result.scores[candidates], kind="stable")].tolist()
     d, _ = separation(signals, models=shadows)
     return order, shadows, (d, np.full_like(d, np.nan)), None if order else NO_MEMBERS
-
-
-def separation(signals: Signals, *, models: range) -> tuple[Array, Array]:
-    """d' of every record over these models, and d' with each record's variance averaged with the typical one.
-
-    The second is for ranking: with few models the plain d' puts first the records whose spread came out small by luck.
-    NaN where a record has fewer than two models on a side. Several queries are averaged.
-    """
-    gap, variance = (np.full(signals.records, np.nan) for _ in range(2))
-    rows = slice(models.start, models.stop)
-    for start in range(0, signals.records, BLOCK):
-        block = slice(start, start + BLOCK)
-        phi = np.asarray(signals.phi[rows, block], dtype=np.float64).mean(axis=2)
-        is_in = np.asarray(signals.in_mask[rows, block])
-        count_in = is_in.sum(axis=0)
-        count_out = len(models) - count_in
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean_in = np.where(is_in, phi, 0).sum(axis=0) / count_in
-            mean_out = np.where(is_in, 0, phi).sum(axis=0) / count_out
-            squares = np.square(phi - np.where(is_in, mean_in, mean_out)).sum(axis=0)
-            gap[block] = mean_in - mean_out
-            enough = np.minimum(count_in, count_out) >= 2
-            variance[block] = np.where(enough, squares / (len(models) - 2), np.nan)
-    measured = np.isfinite(gap) & np.isfinite(variance)
-    typical = np.median(variance[measured]) if measured.any() else np.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return gap / np.sqrt(variance), gap / np.sqrt((variance + typical) / 2)
 
 
 def _verdicts(result: AttackResult, record: int, *, told: range, threshold: float) -> tuple[float | None, int, int]:
