@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from miafast.defenses import Defense
 from miafast.ops.dispatch import recording
 from miafast.plan import Attack, Plan, TrainFunction, make_plan
 from miafast.progress import Bar, bars
@@ -40,6 +41,7 @@ def audit(
     workdir: str | Path | None = None,
     device: str = "cpu",
     progress: bool = False,
+    defense: Defense | str | Sequence[Defense | str] | None = None,
 ) -> Report:
     """Train shadow models, attack, and report what a model trained with this recipe leaks about its training set.
 
@@ -63,6 +65,8 @@ def audit(
     workdir: a folder to keep signals in; an interrupted run resumes there, with identical results.
     device: where models run, "cpu" or "cuda".
     progress: draw progress bars on standard error.
+    defense: defences of `miafast.defenses`, or names such as "top-k:3", "label-only", "l2:0.001": shadows are trained
+        and asked under them, and so is the target asked (give the bare model; how it was trained is up to you).
 
     Raises
     ------
@@ -78,7 +82,7 @@ def audit(
     """
     plan = make_plan(
         records, recipe, attack=attack, target=target, is_member=is_member, shadows=shadows, membership=membership,
-        queries=queries, seed=seed, device=device,
+        queries=queries, seed=seed, device=device, defense=defense,
     )  # fmt: skip
     folder = None if workdir is None else Path(workdir)
     with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
@@ -132,7 +136,7 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
             lambda models: train(
                 plan.recipe, records, plan.in_mask, models=models, seed=plan.seed, device=plan.device,
                 progress=bar.get("train"),
-            ),
+            ).answering(plan.answer),
             records, store, chunk=plan.chunk, queries=plan.queries, progress=bar.get("query"),
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
+from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -55,6 +56,7 @@ class Plan:
     device: str
     settings: dict[str, Any]  # JSON values: what makes this run this run
     warned: tuple[str, ...]
+    answer: Callable[[Array], Array] | None  # the output defence: what is seen of logits [..., classes]
 
     def work(self, models: Sequence[int]) -> int:
         """Units of training that these models need, for a progress bar."""
@@ -66,7 +68,7 @@ class Plan:
 def make_plan(
     records: Records, recipe: Recipe | TrainFunction | None, *, attack: Attack | Sequence[Attack] | None, target: Any,
     is_member: Array | None, shadows: int, membership: str | Array, queries: int | Query | Sequence[Query] | None,
-    seed: int, device: str,
+    seed: int, device: str, defense: Defense | str | Sequence[Defense | str] | None = None,
 ) -> Plan:  # fmt: skip
     """Check every argument of `miafast.audit` and settle every default."""
     if not isinstance(records, Records):
@@ -76,6 +78,8 @@ def make_plan(
     recipe = recipe_for(records) if recipe is None else recipe
     if isinstance(recipe, Recipe):
         recipe.check(records)
+    defenses = as_defenses(defense)
+    recipe, answer = defended_recipe(recipe, defenses), answer_of(defenses)
     asked = _queries(queries, recipe, records)
     in_mask = _in_mask(membership, shadows, records, seed)
     attacks = compared_attacks(attack)
@@ -98,11 +102,12 @@ def make_plan(
         "seed": seed,
         "chunk": chunk,
         "device": device,
+        "defense": [repr(each) for each in defenses] or None,
     }
     asked_target: Target | None = None
     warned: tuple[str, ...] = ()
     if target is not None:
-        asked_target = _ask_target(target, records, asked, _is_member(is_member, records))
+        asked_target = _ask_target(target, records, asked, _is_member(is_member, records), answer=answer)
         settings["target_phi_crc32"] = zlib.crc32(asked_target.phi.data)
         warned = _size_mismatch(asked_target, in_mask)
         in_mask = np.vstack([in_mask, asked_target.is_member])
@@ -110,7 +115,7 @@ def make_plan(
         raise ValueError("is_member is given without target; give the target model, or drop is_member.")
     return Plan(
         recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
-        target=asked_target, seed=seed, device=device, settings=settings, warned=warned,
+        target=asked_target, seed=seed, device=device, settings=settings, warned=warned, answer=answer,
     )  # fmt: skip
 
 
@@ -166,7 +171,10 @@ def _is_member(is_member: Array | None, records: Records) -> Array:
     return np.asarray(is_member)
 
 
-def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_member: Array) -> Target:
+def _ask_target(
+    target: Any, records: Records, queries: Sequence[Query], is_member: Array, *,
+    answer: Callable[[Array], Array] | None,
+) -> Target:  # fmt: skip
     """Query the user's model, or take its logits [records(, queries), classes]."""
     from miafast.collect import accuracies, measure
 
@@ -175,6 +183,7 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
         expected = (len(records), len(queries), records.classes)
         if logits.shape != expected:
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
+        logits = logits if answer is None else answer(logits)
         phi = np.stack([logit_confidence(logits[:, q], records.y) for q in range(len(queries))], axis=-1)
         if not np.isfinite(phi).all():
             raise ValueError(
@@ -184,7 +193,7 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
     else:
         from miafast.shadow import wrap
 
-        (phi,), (correct,) = measure(wrap(target, classes=records.classes), records, queries)
+        (phi,), (correct,) = measure(wrap(target, classes=records.classes).answering(answer), records, queries)
     phi = np.ascontiguousarray(phi, np.float32)
     return Target(phi=phi, facts=accuracies(correct, is_member), is_member=is_member)
 
