@@ -13,6 +13,7 @@ import numpy as np
 from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
 from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
+from miafast.guards import Check, before_training
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -20,9 +21,6 @@ from miafast.store import Facts
 from miafast.tables import Array, Records
 
 TrainFunction = Callable[[Records, Array, int], Any]  # (records, in_indices, seed) -> model
-
-#: Members of the target and IN records of a shadow may differ by this share before the report warns.
-SIZE_MISMATCH = 0.1
 
 
 class Attack(Protocol):
@@ -55,7 +53,7 @@ class Plan:
     seed: int
     device: str
     settings: dict[str, Any]  # JSON values: what makes this run this run
-    warned: tuple[str, ...]
+    checks: tuple[Check, ...]  # what inputs and membership alone say about the audit's validity
     answer: Callable[[Array], Array] | None  # the output defence: what is seen of logits [..., classes]
 
     def work(self, models: Sequence[int]) -> int:
@@ -105,17 +103,19 @@ def make_plan(
         "defense": [repr(each) for each in defenses] or None,
     }
     asked_target: Target | None = None
-    warned: tuple[str, ...] = ()
     if target is not None:
         asked_target = _ask_target(target, records, asked, _is_member(is_member, records), answer=answer)
         settings["target_phi_crc32"] = zlib.crc32(asked_target.phi.data)
-        warned = _size_mismatch(asked_target, in_mask)
         in_mask = np.vstack([in_mask, asked_target.is_member])
     elif is_member is not None:
         raise ValueError("is_member is given without target; give the target model, or drop is_member.")
+    checks = before_training(
+        records, in_mask[: settings["shadows"]], drawn=isinstance(membership, str),
+        is_member=None if asked_target is None else asked_target.is_member,
+    )  # fmt: skip
     return Plan(
         recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
-        target=asked_target, seed=seed, device=device, settings=settings, warned=warned, answer=answer,
+        target=asked_target, seed=seed, device=device, settings=settings, checks=checks, answer=answer,
     )  # fmt: skip
 
 
@@ -196,13 +196,3 @@ def _ask_target(
         (phi,), (correct,) = measure(wrap(target, classes=records.classes).answering(answer), records, queries)
     phi = np.ascontiguousarray(phi, np.float32)
     return Target(phi=phi, facts=accuracies(correct, is_member), is_member=is_member)
-
-
-def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
-    members, usual = int(target.is_member.sum()), float(in_mask.sum(axis=1).mean())
-    if abs(members - usual) <= SIZE_MISMATCH * usual:
-        return ()
-    return (
-        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
-        "their scores are less exact. Give a pool of about twice the target's members, or a mask of its size.",
-    )
