@@ -58,6 +58,15 @@ COLUMNS = (
     Column("recall", "recall"), Column("accuracy", "accuracy"), Column("naive precision", "naive", "{:.3f}"),
     Column("published train, test, precision", "published"),
 )  # fmt: skip
+CLASSES_SAYS = (
+    "Precision of the attack per class, over the targets together: quantiles over classes (fig. 10 of the paper shows "
+    "CIFAR's and Purchase's). Classes with fewer members among the training records, or a wider gap, leak more."
+)
+CLASSES_COLUMNS = (
+    Column("data", "data"), Column("classes", "classes"),
+    *(Column(f"{share} % quantile", f"q{share}", "{:.3f}") for share in (0, 25, 50, 75, 100)),
+    Column("correlation with the class's gap", "correlation", "{:.2f}"),
+)  # fmt: skip
 ENTROPY_SAYS = (
     "Share (per cent) of the targets' predictions by normalised entropy -Σ p log p / log n, members and non-members "
     "(fig. 12 of the paper): what the attack sees. The distance is the largest between both cumulative shares."
@@ -78,8 +87,15 @@ def main(data_dir: Path, out: Path, *, only: tuple[str, ...] = tuple(CASES)) -> 
         in_mask = membership(len(records), case.shadows, seed=0)
         vectors = predictions(case, records, in_mask, out / "work" / f"shokri-{name}.npy")
         members, others = entropies(vectors, in_mask)
+        verdicts = attacked(vectors, in_mask, records)
         for section in (
-            Section("papers shokri gap", SAYS, COLUMNS, (row(name, case, records, vectors, in_mask),)),
+            Section("papers shokri gap", SAYS, COLUMNS, (row(name, case, records, vectors, in_mask, verdicts),)),
+            Section(
+                "papers shokri classes",
+                CLASSES_SAYS,
+                CLASSES_COLUMNS,
+                (class_row(name, records, vectors, in_mask, verdicts),),
+            ),
             Section("papers shokri entropy", ENTROPY_SAYS, ENTROPY_COLUMNS, histogram_rows(name, members, others)),
         ):
             print(section.markdown(), end="\n\n", flush=True)
@@ -117,10 +133,9 @@ def predictions(case: Case, records: mf.Records, in_mask: Array, path: Path) -> 
     return np.load(path, mmap_mode="r")
 
 
-def row(name: str, case: Case, records: mf.Records, vectors: Array, in_mask: Array) -> dict[str, Any]:
+def row(name: str, case: Case, records: mf.Records, vectors: Array, in_mask: Array, verdicts: Array) -> dict[str, Any]:
     right = vectors.argmax(axis=-1) == records.y
     train_accuracy, test_accuracy = (float(right[side].mean()) for side in (in_mask, ~in_mask))
-    verdicts = attacked(vectors, in_mask, records)
     members = in_mask[:TARGETS]
     precision = [each[mask].sum() / max(each.sum(), 1) for each, mask in zip(verdicts, members, strict=True)]
     recall = [each[mask].mean() for each, mask in zip(verdicts, members, strict=True)]
@@ -132,6 +147,23 @@ def row(name: str, case: Case, records: mf.Records, vectors: Array, in_mask: Arr
         "accuracy": spread(balanced),
         "naive": train_accuracy / (train_accuracy + test_accuracy),
         "published": None if case.published is None else " ".join(f"{each:.3f}" for each in case.published),
+    }  # fmt: skip
+
+
+def class_row(name: str, records: mf.Records, vectors: Array, in_mask: Array, verdicts: Array) -> dict[str, Any]:
+    members, right = in_mask[:TARGETS], vectors.argmax(axis=-1) == records.y
+    precision, gap = [], []
+    for each in range(records.classes):
+        rows = records.y == each
+        accused = verdicts[:, rows]
+        if accused.any():
+            precision.append(members[:, rows][accused].mean())
+            gap.append(right[:, rows][in_mask[:, rows]].mean() - right[:, rows][~in_mask[:, rows]].mean())
+    quantiles = np.quantile(precision, np.linspace(0, 1, 5))
+    return {
+        "case": name, "data": name, "classes": records.classes,
+        **{f"q{25 * place}": each for place, each in enumerate(quantiles)},
+        "correlation": np.corrcoef(precision, gap)[0, 1] if len(gap) > 2 else None,
     }  # fmt: skip
 
 

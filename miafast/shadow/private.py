@@ -26,6 +26,7 @@ def train_privately(
 
     A batch takes every IN record with chance batch_size / n_in (Poisson sampling, which the accounting asks for), the
     gradient of each is clipped to norm ``clip``, noise is added to their sum, and the sum divided by batch_size.
+    It trains on the processor, in float32.
     """
     opacus = _opacus()
     count = len(in_indices)

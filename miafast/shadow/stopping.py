@@ -23,7 +23,9 @@ def train_until_worse(records: Records, in_indices: Array, seed: int, *, recipe:
     """One model by the recipe until the loss on held-out IN records has not fallen for ``patience`` epochs.
 
     The weights of the best epoch are kept. Learning rates follow the schedule of all epochs. With fewer than 2 IN
-    records there is nothing to hold out and training runs to its end. Prechelt 1998, "Early stopping - but when?".
+    records there is nothing to hold out and training runs to its end. It trains on the processor, one model at a time.
+
+    Source: Prechelt 1998, "Early stopping - but when?".
     """
     order = in_indices[permutation(stream(seed, 0, "held out"), len(in_indices))]
     watched = min(max(1, round(HELD_OUT * len(order))), len(order) - 1)
