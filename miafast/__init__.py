@@ -5,6 +5,7 @@ from miafast.attacks.rmia import RMIA
 from miafast.attacks.threshold import Threshold
 from miafast.audit import audit
 from miafast.data import load
+from miafast.defense_table import defense_table
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.linear_confidence import linear_confidence
 from miafast.ops.logit_confidence import logit_confidence
@@ -17,5 +18,5 @@ from miafast.tables import Records, Signals
 __version__ = "0.1.0"
 __all__ = [
     "RMIA", "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
-    "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals",
+    "defense_table", "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals",
 ]  # fmt: skip

@@ -7,12 +7,22 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from miafast.defenses import Defense
+from miafast.guards import (
+    Check,
+    attacks_tried,
+    failed,
+    size_mismatch,
+    threshold_of_pool,
+    threshold_of_target,
+)
 from miafast.ops.dispatch import recording
 from miafast.plan import Attack, Plan, TrainFunction, attack_with, make_plan
 from miafast.progress import Bar, bars
@@ -40,6 +50,7 @@ def audit(
     workdir: str | Path | None = None,
     device: str = "cpu",
     progress: bool = False,
+    defense: Defense | str | Sequence[Defense | str] | None = None,
 ) -> Report:
     """Train shadow models, attack, and report what a model trained with this recipe leaks about its training set.
 
@@ -63,6 +74,8 @@ def audit(
     workdir: a folder to keep signals in; an interrupted run resumes there, with identical results.
     device: where models run, "cpu" or "cuda".
     progress: draw progress bars on standard error.
+    defense: defences of `miafast.defenses`, or names such as "top-k:3", "label-only", "l2:0.001": shadows are trained
+        and asked under them, and so is the target asked (give the bare model; how it was trained is up to you).
 
     Raises
     ------
@@ -78,18 +91,18 @@ def audit(
     """
     plan = make_plan(
         records, recipe, attack=attack, target=target, is_member=is_member, shadows=shadows, membership=membership,
-        queries=queries, seed=seed, device=device,
+        queries=queries, seed=seed, device=device, defense=defense,
     )  # fmt: skip
     folder = None if workdir is None else Path(workdir)
     with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, layout=plan.layout,
                             has_target=plan.target is not None) as store:  # fmt: skip
         signals = _measure(plan, records, store, progress=progress)
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-        return report_on(signals, plan.attacks, seconds=seconds, warned=plan.warned)
+        return report_on(signals, plan.attacks, seconds=seconds, checks=plan.checks)
 
 
 def report_on(
-    signals: Signals, attacks: Sequence[Attack], *, seconds: Mapping[str, float], warned: Sequence[str] = ()
+    signals: Signals, attacks: Sequence[Attack], *, seconds: Mapping[str, float], checks: Sequence[Check] = ()
 ) -> Report:
     """Attack signals, wherever they come from, and report; the first attack makes the headline."""
     began = time.perf_counter()
@@ -104,6 +117,7 @@ def report_on(
             )
             for attack, scores in scored
         )
+        checks = (*checks, *_after_attacks(signals, attacks[0], results))
     return Report(
         results=results,
         signals=signals,
@@ -113,7 +127,8 @@ def report_on(
         seconds={**seconds, "attack": attacked - began, "measure": time.perf_counter() - attacked},
         versions=_versions(),
         backends=dict(sorted(ran.items())),
-        warnings=(*warned, *dict.fromkeys(str(each.message) for each in caught)),
+        checks=checks,
+        warnings=(*failed(checks), *dict.fromkeys(str(each.message) for each in caught)),
     )
 
 
@@ -132,9 +147,24 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
             lambda models: train(
                 plan.recipe, records, plan.in_mask, models=models, seed=plan.seed, device=plan.device,
                 progress=bar.get("train"),
-            ),
+            ).answering(plan.answer),
             records, store, chunk=plan.chunk, queries=plan.queries, progress=bar.get("query"),
         )  # fmt: skip
+
+
+def _after_attacks(signals: Signals, headline: Attack, results: Sequence[AttackResult]) -> tuple[Check, ...]:
+    """What scores and signals say about the audit's validity."""
+    first = results[0]
+    tried = attacks_tried({each.name: each.roc for each in results})
+    if not signals.has_target:
+        return threshold_of_pool(first.name, first.roc), tried
+    in_mask = signals.in_mask[:-1]
+    alone = replace(
+        signals, phi=signals.phi[:-1], in_mask=in_mask, has_target=False,
+        arrays={name: array[:-1] for name, array in signals.arrays.items()},
+    )  # fmt: skip
+    shadows = _roc(attack_with(headline, alone), in_mask) if len(in_mask) > 1 else None
+    return size_mismatch(first.is_member, in_mask), threshold_of_target(first.name, first.roc, shadows), tried
 
 
 def _roc(scores: Array, is_member: Array) -> Roc:

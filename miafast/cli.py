@@ -80,6 +80,7 @@ def audit(
     label_smoothing: Annotated[float | None, _recipe_option("")] = None,
     augment: Annotated[Text, _recipe_option("mirror, shift, mirror,shift or none.")] = None,
     dtype: Annotated[Text, _recipe_option("float32 or bfloat16.")] = None,
+    defense: Annotated[Text, _option("Such as top-k:3, label-only, l2:0.001 or dp-sgd:8; commas for several.")] = None,
     device: Annotated[str, _option("cpu or cuda.")] = "cpu",
     workdir: Annotated[File, _option("Folder of the resumable run. [default: OUT/run]")] = None,
     scores: ScoresForm = "csv",
@@ -108,7 +109,7 @@ def audit(
         report = mf.audit(
             records, recipe, attack=headline, shadows=shadows, seed=seed, membership=membership,
             queries=_queries(queries), target=target, is_member=members, workdir=workdir, device=device,
-            progress=not quiet,
+            progress=not quiet, defense=defense,
         )  # fmt: skip
     except KeyboardInterrupt:
         again = shlex.join(["miafast", *sys.argv[1:]])

@@ -12,6 +12,8 @@ import numpy as np
 
 from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
+from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
+from miafast.guards import Check, before_training
 from miafast.measurements import OF_LOGITS, Layout, layout
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
@@ -20,9 +22,6 @@ from miafast.store import Facts
 from miafast.tables import Array, Records, Signals
 
 TrainFunction = Callable[[Records, Array, int], Any]  # (records, in_indices, seed) -> model
-
-#: Members of the target and IN records of a shadow may differ by this share before the report warns.
-SIZE_MISMATCH = 0.1
 
 
 class Attack(Protocol):
@@ -63,7 +62,8 @@ class Plan:
     seed: int
     device: str
     settings: dict[str, Any]  # JSON values: what makes this run this run
-    warned: tuple[str, ...]
+    checks: tuple[Check, ...]  # what inputs and membership alone say about the audit's validity
+    answer: Callable[[Array], Array] | None  # the output defence: what is seen of logits [..., classes]
 
     def work(self, models: Sequence[int]) -> int:
         """Units of training that these models need, for a progress bar."""
@@ -75,7 +75,7 @@ class Plan:
 def make_plan(
     records: Records, recipe: Recipe | TrainFunction | None, *, attack: Attack | Sequence[Attack] | None, target: Any,
     is_member: Array | None, shadows: int, membership: str | Array, queries: int | Query | Sequence[Query] | None,
-    seed: int, device: str,
+    seed: int, device: str, defense: Defense | str | Sequence[Defense | str] | None = None,
 ) -> Plan:  # fmt: skip
     """Check every argument of `miafast.audit` and settle every default."""
     if not isinstance(records, Records):
@@ -85,6 +85,8 @@ def make_plan(
     recipe = recipe_for(records) if recipe is None else recipe
     if isinstance(recipe, Recipe):
         recipe.check(records)
+    defenses = as_defenses(defense)
+    recipe, answer = defended_recipe(recipe, defenses), answer_of(defenses)
     asked = _queries(queries, recipe, records)
     in_mask = _in_mask(membership, shadows, records, seed)
     attacks = compared_attacks(attack)
@@ -108,19 +110,22 @@ def make_plan(
         "seed": seed,
         "chunk": chunk,
         "device": device,
+        "defense": [repr(each) for each in defenses] or None,
     }
     asked_target: Target | None = None
-    warned: tuple[str, ...] = ()
     if target is not None:
-        asked_target = _ask_target(target, records, asked, _is_member(is_member, records), sizes)
+        asked_target = _ask_target(target, records, asked, _is_member(is_member, records), sizes, answer=answer)
         settings["target_phi_crc32"] = zlib.crc32(asked_target.signals["phi"].data)
-        warned = _size_mismatch(asked_target, in_mask)
         in_mask = np.vstack([in_mask, asked_target.is_member])
     elif is_member is not None:
         raise ValueError("is_member is given without target; give the target model, or drop is_member.")
+    checks = before_training(
+        records, in_mask[: settings["shadows"]], drawn=isinstance(membership, str),
+        is_member=None if asked_target is None else asked_target.is_member,
+    )  # fmt: skip
     return Plan(
         recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
-        layout=sizes, target=asked_target, seed=seed, device=device, settings=settings, warned=warned,
+        layout=sizes, target=asked_target, seed=seed, device=device, settings=settings, checks=checks, answer=answer,
     )  # fmt: skip
 
 
@@ -205,7 +210,10 @@ def _is_member(is_member: Array | None, records: Records) -> Array:
     return np.asarray(is_member)
 
 
-def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_member: Array, sizes: Layout) -> Target:
+def _ask_target(
+    target: Any, records: Records, queries: Sequence[Query], is_member: Array, sizes: Layout, *,
+    answer: Callable[[Array], Array] | None,
+) -> Target:  # fmt: skip
     """Query the user's model, or take its logits [records(, queries), classes]."""
     from miafast.collect import accuracies, measure
 
@@ -214,6 +222,7 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
         expected = (len(records), len(queries), records.classes)
         if logits.shape != expected:
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
+        logits = logits if answer is None else answer(logits)
         stats = signals_of_logits(logits.swapaxes(0, 1), records.y)  # [queries, records]
         if not np.isfinite(stats.phi).all():
             raise ValueError(
@@ -230,15 +239,6 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
     else:
         from miafast.shadow import wrap
 
-        signals, (correct,) = measure(wrap(target, classes=records.classes), records, queries, layout=sizes)
+        asked = wrap(target, classes=records.classes).answering(answer)
+        signals, (correct,) = measure(asked, records, queries, layout=sizes)
     return Target(signals=signals, facts=accuracies(correct, is_member), is_member=is_member)
-
-
-def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:
-    members, usual = int(target.is_member.sum()), float(in_mask.sum(axis=1).mean())
-    if abs(members - usual) <= SIZE_MISMATCH * usual:
-        return ()
-    return (
-        f"The target was trained on {members:,} records, the shadows on {usual:,.0f} on average: "
-        "their scores are less exact. Give a pool of about twice the target's members, or a mask of its size.",
-    )

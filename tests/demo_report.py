@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from miafast.guards import Check
 from miafast.report import AttackResult, Report
 from miafast.roc import roc
 from miafast.tables import Array, Signals
@@ -55,6 +56,11 @@ def demo_report(
         "versions": {"miafast": "0.1.0", "python": "3.11.2", "numpy": "2.1.0"},
         "backends": {"lira": "cpp", "logit_confidence": "cpp", "roc_counts": "numba"},
         "warnings": ("The target was trained on 300 records, the shadows on 270 on average.",),
+        "checks": (
+            Check("size", False, "The target was trained on 300 records, the shadows on 270 on average."),
+            Check("duplicates", True, "No record has an equal input on the other side of the split."),
+            Check("blind classifier", None, "Not run: it needs scikit-learn."),
+        ),
     }  # fmt: skip
     return Report(**{**made, **overrides})
 

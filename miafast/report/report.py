@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from miafast.guards import Check
 from miafast.report import words
 from miafast.report.accuracy import accuracy
 from miafast.report.exposed import exposed
@@ -88,6 +89,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran
     warnings: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()  # what `miafast.guards` found; texts of failed ones stand in warnings as well
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -180,6 +182,7 @@ class Report:
             "versions": plain(self.versions),
             "backends": plain(self.backends),
             "warnings": self._warnings,
+            "checks": [{"name": each.name, "passed": each.passed, "text": each.text} for each in self.checks],
         }
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,20 @@ class Models:
             return self.fused(x, labels)
         logits = self.logits(x).numpy()
         return Confidence(logit_confidence(logits, labels), np.asarray(logits.argmax(axis=-1) == labels))
+
+    def answering(self, change: Callable[[Array], Array] | None) -> Models:
+        """The same models behind an output defence: everything asked of them sees ``change(logits)``.
+
+        ``change`` takes and gives NumPy logits [models, batch, classes]; logits of models on a device pass through
+        the processor. None changes nothing.
+        """
+        if change is None:
+            return self
+
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(change(self.logits(x).cpu().numpy()), device=self.device)
+
+        return replace(self, how=f"{self.how}, defended", forward=forward, fused=None)
 
     def logits(self, x: Any) -> torch.Tensor:
         """float32 [models, batch, classes] in evaluation mode, without gradients, for float32 x [batch, ...].

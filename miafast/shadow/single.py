@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,22 @@ def train_module(
     recipe: Recipe, data: Resident, in_indices: Array, module: nn.Module, *, seed: int, model: int, progress: Any
 ) -> nn.Module:
     """Train one module on its IN records and put it into evaluation mode."""
+    module = module.to(data.x.device)
+    for _ in training_steps(
+        recipe, data, Batches(recipe, in_indices, seed=seed, model=model), module, seed=seed, model=model
+    ):
+        progress.advance(1)
+    return module.eval()
+
+
+def training_steps(
+    recipe: Recipe, data: Resident, batches: Batches, module: nn.Module, *, seed: int, model: int
+) -> Generator[int, None, None]:
+    """Train a module in training mode, yielding the number of each step when it is taken."""
     device = data.x.device
-    module = module.to(device)
-    batches = Batches(recipe, in_indices, seed=seed, model=model)
     order = torch.as_tensor(batches.draw(batches.steps), device=device)
     augment = Augment(recipe.augment, seed=seed, model=model)
-    optimizer = _optimizer(recipe, module)
+    optimizer = make_optimizer(recipe, module)
     buffers, keys = dict(module.named_buffers()), DropoutKeys(module, seed=seed, models=[model])
     with torch_seeded(integer(seed, model, "training")):
         for step in range(batches.steps):
@@ -56,8 +67,7 @@ def train_module(
             optimizer.zero_grad()
             nn.functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing).backward()
             optimizer.step()
-            progress.advance(1)
-    return module.eval()
+            yield step
 
 
 def train_with(train: TrainFunction, records: Records, in_indices: Array, *, seed: int, model: int) -> Models:
@@ -70,7 +80,7 @@ def fresh(recipe: Recipe, records: Records, *, seed: int, model: int) -> nn.Modu
     return build(recipe, records.shape, records.classes, seed=seed, model=model)
 
 
-def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
     parameters, rate, decay = list(module.parameters()), recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
