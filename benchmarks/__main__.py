@@ -1,4 +1,4 @@
-"""``python -m benchmarks ops | train | audit``; ``--help`` shows every option."""
+"""``python -m benchmarks ops | train | audit | papers NAME``; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import machine, table
+from benchmarks import machine, papers, table
 from benchmarks.cases import Disagreement
 
 
@@ -18,6 +18,7 @@ def main() -> int:
         ("ops", "each op against its rivals"),
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
+        ("papers", "a paper's tables, measured again"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
@@ -25,18 +26,22 @@ def main() -> int:
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
-        if name == "audit":
-            command.add_argument("--data-dir", type=Path, help="where location30 is found; without it, digits alone")
+        if name in ("audit", "papers"):
+            command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
+        if name == "papers":
+            command.add_argument("paper", choices=papers.PAPERS, help="whose tables")
+            command.add_argument("--repetitions", type=int, default=20, help="targets per table (%(default)s)")
     return run(parser.parse_args())
 
 
 def run(asked: argparse.Namespace) -> int:
     """Run the asked cases one by one, print and save; 1 when a way disagrees with the truth."""
     bench = importlib.import_module(f"benchmarks.{asked.command}")
+    bench = bench.paper(asked.paper) if asked.command == "papers" else bench
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
-    options = {name: value for name, value in vars(asked).items() if name in ("data_dir", "rounds")}
+    options = {name: value for name, value in vars(asked).items() if name in ("data_dir", "repetitions", "rounds")}
     rows, failed = [], []
     for name in asked.only or bench.CASES:
         try:

@@ -1,5 +1,6 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
+from miafast import whitebox
 from miafast.attacks.lira import LiRA
 from miafast.attacks.rmia import RMIA
 from miafast.attacks.threshold import Threshold
@@ -18,5 +19,5 @@ from miafast.tables import Records, Signals
 __version__ = "0.1.0"
 __all__ = [
     "RMIA", "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
-    "defense_table", "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals",
+    "defense_table", "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals", "whitebox",
 ]  # fmt: skip

@@ -13,13 +13,16 @@ from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
     from miafast.shadow.models import Models, wrap
-    from miafast.shadow.training import check, stack_size, train, work
+    from miafast.shadow.training import check, stack_size, train, train_modules, work
 
-_HOME = dict.fromkeys(("check", "stack_size", "train", "work"), "training") | {"Models": "models", "wrap": "models"}
+_HOME = {
+    **dict.fromkeys(("check", "stack_size", "train", "train_modules", "work"), "training"),
+    **dict.fromkeys(("Models", "wrap"), "models"),
+}
 
 __all__ = [
     "Models", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership", "recipe_for",
-    "stack_size", "train", "work", "wrap",
+    "stack_size", "train", "train_modules", "work", "wrap",
 ]  # fmt: skip
 
 

@@ -46,15 +46,20 @@ def _mix(values: torch.Tensor) -> torch.Tensor:
 def build(recipe: Recipe, shape: tuple[int, ...], classes: int, *, seed: int, model: int) -> nn.Module:
     """A freshly initialised module in training mode; its nn.Dropout layers are replaced by `Dropout`."""
     with torch_seeded(integer(seed, model, "initialisation")):
-        if recipe.model == "conv":
-            made = conv(shape, classes, dropout=recipe.dropout)
-        elif isinstance(recipe.model, str):
-            made = mlp(recipe, shape, classes)
-        else:
-            made = recipe.model(shape, classes) if factory_arguments(recipe.model) else recipe.model()
+        made = architecture(recipe, shape, classes)
+    return _with_counted_dropout(made).float().train()
+
+
+def architecture(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The recipe's module as its factory makes it, initialised from torch's global generator."""
+    if recipe.model == "conv":
+        return conv(shape, classes, dropout=recipe.dropout)
+    if isinstance(recipe.model, str):
+        return mlp(recipe, shape, classes)
+    made = recipe.model(shape, classes) if factory_arguments(recipe.model) else recipe.model()
     if not isinstance(made, nn.Module):
         raise TypeError(f"the model factory returned {type(made).__name__}; it must return a torch.nn.Module.")
-    return _with_counted_dropout(made).float().train()
+    return made
 
 
 def widths(recipe: Recipe, shape: tuple[int, ...], classes: int) -> tuple[int, ...]:

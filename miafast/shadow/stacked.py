@@ -6,6 +6,7 @@ of steps: those that have finished drop from the end of the stack.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,16 @@ class Stack:
         """Logits of all models for one shared batch, in evaluation mode."""
         self.module.eval()
         return self(self.parameters(len(self.weights)), self.buffers, x, x_axis=None).float()
+
+    def alone(self, row: int) -> nn.Module:
+        """One model of the stack as a module that shares nothing with it, in evaluation mode."""
+        module = copy.deepcopy(self.module)
+        with torch.no_grad():
+            for each, values in zip(module.parameters(), self.parameters(len(self.weights)).values(), strict=True):
+                each.copy_(values[row])
+            for name, buffer in module.named_buffers():
+                buffer.copy_(self.buffers[name][row])
+        return module.eval()
 
 
 def stacks(module: nn.Module, data: Resident) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import mlp_confidence
@@ -72,6 +73,30 @@ def train(
     return join(made, how="one at a time")
 
 
+def train_modules(
+    recipe: Recipe, records: Records, in_mask: Array, *, models: Sequence[int], seed: int, device: str = "cpu"
+) -> list[nn.Module]:
+    """The models of `train` as modules of their own, in evaluation mode: for what looks inside them.
+
+    Raises as `train` does, and TypeError for a train function, whose models may not be modules.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe is {type(recipe).__name__}; what looks inside models needs a miafast.Recipe.")
+    recipe.check(records)
+    in_rows = {model: np.flatnonzero(in_mask[model]) for model in _chosen(in_mask, len(records), models)}
+    data = Resident(records, device)
+    if _stackable(recipe, records, device):
+        made, place = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
+        rows = [(stack, row) for stack in made for row in range(len(stack.weights))]
+        return [stack.alone(row) for stack, row in (rows[place[model]] for model in in_rows)]
+    modules = []
+    for model, rows_of in in_rows.items():
+        module = fresh(recipe, records, seed=seed, model=model)
+        modules.append(train_module(recipe, data, rows_of, module, seed=seed, model=model, progress=_Silent()))
+        _check_finite(flattened(module)[None], [model])
+    return modules
+
+
 def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) -> int:
     """How much there is to do: training steps of a Recipe, models of a train function.
 
@@ -102,24 +127,8 @@ def check(recipe: Recipe | TrainFunction, records: Records) -> None:
 def _train_stacked(
     recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
 ) -> Models:
-    """One stack for every batch size (they differ only where a model has fewer IN records than a batch)."""
-    native = isinstance(recipe.model, str) and not recipe.augment and data.x.device.type == "cpu"
-    stacks_made: list[Stack] = []
-    place: dict[int, int] = {}
-    by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
-    for _, group in groupby(by_work, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
-        models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
-        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.x.device))
-        rows = [in_rows[model] for model in models]
-        if native:
-            stack.weights = train_mlps(
-                recipe, records, rows, stack.weights, seed=seed, models=models, progress=progress
-            )
-        else:
-            train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
-        _check_finite(stack.weights, models)
-        stacks_made.append(stack)
-        place |= {model: len(place) + number for number, model in enumerate(models)}
+    """Stacks that answer as one, in the order of ``in_rows``."""
+    stacks_made, place = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=progress)
     order = torch.tensor([place[model] for model in in_rows], device=data.x.device)
     fused = None
     if isinstance(recipe.model, str) and data.x.device.type == "cpu":
@@ -135,6 +144,30 @@ def _train_stacked(
     names = tuple(f"model {model}" for model in in_rows)
     how = f"stacked ({max(len(each.weights) for each in stacks_made)} at once)"
     return Models(len(names), how, names, records.classes, forward, str(data.x.device), fused)
+
+
+def _train_stacks(
+    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
+) -> tuple[list[Stack], dict[int, int]]:
+    """One stack for every batch size (they differ only where a model has fewer IN records than a batch)."""
+    native = isinstance(recipe.model, str) and not recipe.augment and data.x.device.type == "cpu"
+    stacks_made: list[Stack] = []
+    place: dict[int, int] = {}  # of a model in all stacks, one after the other
+    by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
+    for _, group in groupby(by_work, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
+        models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
+        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.x.device))
+        rows = [in_rows[model] for model in models]
+        if native:
+            stack.weights = train_mlps(
+                recipe, records, rows, stack.weights, seed=seed, models=models, progress=progress
+            )
+        else:
+            train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
+        _check_finite(stack.weights, models)
+        stacks_made.append(stack)
+        place |= {model: len(place) + number for number, model in enumerate(models)}
+    return stacks_made, place
 
 
 def _stackable(recipe: Recipe, records: Records, device: str) -> bool:

@@ -1,0 +1,53 @@
+"""White-box attacks: the target's weights and internal features are known (Leino & Fredrikson, "Stolen Memories").
+
+Every attack is fitted to one target with records that the attacker has, and answers a `Fitted`, whose ``score``
+gives the probability that a record is a member. The names that run models import torch when they are first used.
+
+>>> round(bayes_optimal_accuracy(features=75, records_per_class=100), 4)
+0.6675
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from miafast.whitebox.bayes_optimal import BayesOptimal, bayes_optimal_accuracy
+from miafast.whitebox.calibration import calibrate, called_members
+from miafast.whitebox.fitted import Fitted
+
+if TYPE_CHECKING:
+    from miafast.whitebox.deep import DeepBayes, DeepGeneral
+    from miafast.whitebox.gradients import GradientNorm, gradient_norms, last_layer_gradient_norm
+    from miafast.whitebox.influence import Influence, influence
+    from miafast.whitebox.linear import Linear, LinearBayes, LinearGeneral
+    from miafast.whitebox.meta import LayerMeta
+    from miafast.whitebox.slices import Cut, cut
+
+_HOME = {
+    **dict.fromkeys(("DeepBayes", "DeepGeneral"), "deep"),
+    **dict.fromkeys(("GradientNorm", "gradient_norms", "last_layer_gradient_norm"), "gradients"),
+    **dict.fromkeys(("Influence", "influence"), "influence"),
+    **dict.fromkeys(("Linear", "LinearBayes", "LinearGeneral"), "linear"),
+    **dict.fromkeys(("Cut", "cut"), "slices"),
+    "LayerMeta": "meta",
+}
+
+__all__ = [
+    "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "Fitted", "GradientNorm", "Influence", "LayerMeta", "Linear",
+    "LinearBayes", "LinearGeneral", "bayes_optimal_accuracy", "calibrate", "called_members", "cut", "gradient_norms",
+    "influence", "last_layer_gradient_norm",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            "white-box attacks run models and need PyTorch: pip install 'miafast[train]'."
+        ) from None

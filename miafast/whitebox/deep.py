@@ -1,0 +1,138 @@
+"""The attacks on a layer of a deep model: what follows the layer is compared with proxies trained on its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from miafast.shadow import Recipe, train_modules
+from miafast.tables import Array, Records
+from miafast.whitebox.displacement import Evidence, learn
+from miafast.whitebox.fitted import Fitted
+from miafast.whitebox.heads import Centred, cut_at, features_of, label_logit, proxy_heads
+from miafast.whitebox.influence import influence
+from miafast.whitebox.linear import check_capacity, drawn_pairs, halvings
+from miafast.whitebox.slices import Cut
+
+WAYS = ("completeness", "influence")
+
+
+@dataclass(frozen=True)
+class DeepBayes:
+    """bayes-wb on a layer: f = g ∘ h, and only g̃ is retrained, on the target's features h(x) of the attacker's records.
+
+    w_y(z) = χ(ĝ)_y - χ(g̃)_y, b_y = ĝ(0)_y - g̃(0)_y, and a record with features z is a member with probability
+    S(w_y(z)ᵀ z + b_y) (Leino & Fredrikson 2020, section 4). Along the segment from 0 to z influence is complete, so
+    that is S(ĝ(z)_y - g̃(z)_y), which ``by="completeness"`` computes; ``"influence"`` integrates (see `influence`).
+    Logits of both heads are centred over classes, as softmax does not see what they share.
+
+    Args:
+        layer: path of the layer in the target and in the recipe's model, such as "conv2" or "2".
+        recipe: how the target was trained, its ``model`` being the target's architecture.
+
+    Raises ValueError for another ``by``.
+
+    >>> rng = np.random.default_rng(0)
+    >>> records = Records(rng.normal(size=(60, 20)), rng.integers(2, size=60), classes=2)
+    >>> recipe, mask = Recipe(hidden=(16,), batch_size=32), np.arange(60)[None] < 30
+    >>> (target,) = train_modules(recipe, records, mask, models=[0], seed=0)
+    >>> mine = Records(rng.normal(size=(60, 20)), rng.integers(2, size=60), classes=2)
+    >>> scores = DeepBayes("2", recipe).fit(target, mine, seed=1).score(records)
+    >>> bool(scores[:30].mean() > scores[30:].mean())
+    True
+    """
+
+    layer: str
+    recipe: Recipe
+    by: str = "completeness"
+
+    def __post_init__(self) -> None:
+        if self.by not in WAYS:
+            raise ValueError(f"by={self.by!r} is not known; choose one of {', '.join(WAYS)}.")
+
+    def fit(self, target: Any, records: Records, *, seed: int) -> Fitted:
+        """Retrain the head on the attacker's records. Raises what `cut` raises for a wrong layer, before training."""
+        part = cut_at(target, self.layer, records)
+        everything = np.ones((1, len(records)), bool)
+        (proxy,) = proxy_heads([part], records, everything, recipe=self.recipe, seed=seed)
+        return against(part, proxy, by=self.by)
+
+
+@dataclass(frozen=True)
+class DeepGeneral:
+    """general-wb on a layer: D is learnt on pairs of influences, shared by all features (channels, places) of a layer.
+
+    For each of ``splits`` halvings of the attacker's records a shadow of the target is trained on one half and a
+    proxy head, on the shadow's features, on the other half; D tells the halves apart by Σ_j D(χ(ǧ)_j, χ(g̃)_j) z_j +
+    D(ǧ(0), g̃(0)) (Leino & Fredrikson 2020, section 4, algorithm 2). ``hidden=0`` is a weighted sum, for which no
+    influence need be computed; otherwise influences are computed to ``tolerance``, on at most 2,000 pairs.
+
+    Args: as `DeepBayes`. Raises ValueError for no splits or a negative number of hidden units.
+    """
+
+    layer: str
+    recipe: Recipe
+    splits: int = 5
+    hidden: int = 0
+    tolerance: float = 1e-2
+
+    def __post_init__(self) -> None:
+        check_capacity(self.splits, self.hidden)
+
+    def fit(self, target: Any, records: Records, *, seed: int) -> Fitted:
+        """Train shadows and proxies on the attacker's records and learn D. Raises as `DeepBayes.fit`."""
+        part = cut_at(target, self.layer, records)
+        halves = halvings(len(records), self.splits, seed=seed)
+        shadows = train_modules(self.recipe, records, halves, models=range(self.splits), seed=seed)
+        parts = [part, *(cut_at(shadow, self.layer, records) for shadow in shadows)]
+        in_mask = np.vstack([np.ones((1, len(records)), bool), ~halves])
+        proxies = proxy_heads(parts, records, in_mask, recipe=self.recipe, seed=seed)
+        rows = drawn_pairs(halves.size, most=2000 if self.hidden else halves.size, seed=seed)
+        split, record = np.divmod(rows, len(records))
+        evidence, is_member = [], []
+        for each in range(self.splits):
+            which = record[split == each]
+            asked = Records(records.inputs(which), records.y[which], classes=records.classes)
+            evidence.append(self._evidence(parts[each + 1], proxies[each + 1], asked))
+            is_member.append(halves[each, which])
+        pairs, values = (np.concatenate(each) for each in zip(*evidence, strict=True))
+        learnt = learn(Evidence(pairs, values), np.concatenate(is_member), hidden=self.hidden, seed=seed)
+        return Fitted(f"general-wb, {self.layer}", lambda asked: learnt.logit(self._evidence(part, proxies[0], asked)))
+
+    def _evidence(self, part: Cut, proxy: nn.Module, asked: Records) -> Evidence:
+        z = features_of(part, asked)
+        if self.hidden:
+            return influence_pairs(part.head, proxy, z, asked.y, tolerance=self.tolerance)
+        both = [label_logit(head, z, asked.y) for head in (part.head, proxy)]
+        return Evidence(np.stack(both, axis=-1)[:, None], np.ones((len(z), 1)))
+
+
+def against(part: Cut, proxy: nn.Module, *, by: str = "completeness") -> Fitted:
+    """bayes-wb on a layer with a given proxy head."""
+
+    def logit(asked: Records) -> Array:
+        z = features_of(part, asked)
+        if by == "completeness":
+            return label_logit(part.head, z, asked.y) - label_logit(proxy, z, asked.y)
+        pairs, values = influence_pairs(part.head, proxy, z, asked.y, tolerance=1e-4)
+        out: Array = np.einsum("rp,rp->r", pairs[..., 0] - pairs[..., 1], values, dtype=np.float64)
+        return out
+
+    return Fitted(f"bayes-wb, {part.layer}", logit)
+
+
+def influence_pairs(head: nn.Module, proxy: nn.Module, z: torch.Tensor, labels: Array, *, tolerance: float) -> Evidence:
+    """Influences on each record's own label under both heads, [records, features + 1, 2]; the last place is g(0)."""
+    flat = z.flatten(1)
+    pairs = np.empty((len(z), flat.shape[1] + 1, 2), np.float32)
+    for side, each in enumerate((head, proxy)):
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            found = influence(Centred(each), z[torch.as_tensor(rows)], classes=[int(label)], tolerance=tolerance)
+            pairs[rows, :-1, side] = found.chi[:, 0].flatten(1).numpy()
+            pairs[rows, -1, side] = found.at_baseline[:, 0].numpy()
+    return Evidence(pairs, np.concatenate([flat.numpy(), np.ones((len(z), 1), np.float32)], axis=1))

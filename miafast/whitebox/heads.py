@@ -1,0 +1,89 @@
+"""Proxies of a deep model: the same head retrained on the model's own features of the attacker's records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from miafast.shadow import Recipe, train_modules
+from miafast.shadow.modules import architecture, torch_seeded
+from miafast.tables import Array, Records
+from miafast.whitebox.slices import Cut, cut
+
+#: Numbers of features that are held at once where many heads are trained together.
+_MOST_NUMBERS = 1 << 27
+_BATCH = 2048
+
+
+def cut_at(model: Any, layer: str, records: Records) -> Cut:
+    """`cut`, tried on the first of these records. Raises TypeError for what is no module, and what `cut` raises."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"target is {type(model).__name__}; attacks on a layer need the nn.Module itself.")
+    return cut(model, layer, torch.from_numpy(records.inputs(slice(2))))
+
+
+def features_of(part: Cut, records: Records) -> torch.Tensor:
+    """z [records, *features] float32."""
+    blocks = (slice(start, start + _BATCH) for start in range(0, len(records), _BATCH))
+    return torch.cat([part.features(torch.from_numpy(records.inputs(rows))).float() for rows in blocks])
+
+
+class Centred(nn.Module):  # type: ignore[misc]
+    """A head whose logits sum to 0. Softmax does not see what they share, which is left over from initialisation."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        logits = self.head(z)
+        out: torch.Tensor = logits - logits.mean(dim=1, keepdim=True)
+        return out
+
+
+def label_logit(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
+    """The head's centred logit of each record's label, float64 [records]."""
+    with torch.inference_mode():
+        logits = torch.cat([Centred(head)(part) for part in z.split(_BATCH)])
+    out: Array = logits.double().numpy()[np.arange(len(labels)), labels]
+    return out
+
+
+def proxy_heads(
+    parts: Sequence[Cut], records: Records, in_mask: Array, *, recipe: Recipe, seed: int
+) -> list[nn.Module]:
+    """One new head for every cut model, trained on that model's features of the records IN for it.
+
+    ``in_mask`` is bool [models, records]. The recipe is the target's: a head starts as the end of a freshly initialised
+    model does. Heads are trained together, stacked where they can be.
+    """
+    z = [features_of(part, records) for part in parts]
+    recipe = _head_recipe(recipe, parts[0].layer, records)
+    at_once = max(1, _MOST_NUMBERS // (len(records) * math.prod(z[0].shape[1:])))
+    made: list[nn.Module] = []
+    for start in range(0, len(parts), at_once):
+        models = range(start, min(start + at_once, len(parts)))
+        pool = Records(
+            torch.cat([z[model] for model in models]).numpy(), np.tile(records.y, len(models)), classes=records.classes
+        )
+        mask = np.zeros((len(parts), len(models), len(records)), bool)
+        mask[models, np.arange(len(models))] = in_mask[models.start : models.stop]
+        made += train_modules(recipe, pool, mask.reshape(len(parts), -1), models=models, seed=seed)
+    return made
+
+
+def _head_recipe(recipe: Recipe, layer: str, records: Records) -> Recipe:
+    """The target's recipe for the part of its model that follows a layer; a single linear layer is "logistic"."""
+
+    def head() -> nn.Module:
+        return cut_at(architecture(recipe, records.shape, records.classes), layer, records).head
+
+    with torch_seeded(0):
+        part = cut_at(architecture(recipe, records.shape, records.classes), layer, records)
+    return dataclasses.replace(recipe, model="logistic" if part.linear else head, dropout=0.0, augment=())

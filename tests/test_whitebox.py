@@ -1,0 +1,335 @@
+"""White-box attacks: closed forms, planted leaks, planted nothing, and what they say to wrong input."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import miafast as mf
+from miafast.shadow import train_modules
+from miafast.whitebox import calibrate, called_members
+from miafast.whitebox.deep import against
+from miafast.whitebox.displacement import Evidence, learn
+from miafast.whitebox.heads import cut_at, features_of, proxy_heads
+from miafast.whitebox.linear import Linear, against as linear_against, halvings, linear_of
+from miafast.whitebox.slices import ReplacedOutput, cut
+
+CLASSES, FEATURES = 5, 40
+LOGISTIC = mf.Recipe(model="logistic", learning_rate=1e-2, epochs=30, batch_size=32)
+MLP = mf.Recipe(hidden=(16,), epochs=30, batch_size=32, learning_rate=5e-3)
+
+
+def naive_bayes(per_class: int, *, seed: int) -> tuple[mf.Records, np.ndarray, np.ndarray]:
+    """Records of three equal parts that follow one another, the true means and the variances."""
+    rng = np.random.default_rng(seed)
+    means, variances = 0.15 * rng.normal(size=(CLASSES, FEATURES)), rng.uniform(0.5, 2.0, size=FEATURES)
+    y = np.tile(np.arange(CLASSES), 3 * per_class)
+    x = means[y] + rng.normal(size=(len(y), FEATURES)) * np.sqrt(variances)
+    return mf.Records(x.astype(np.float32), y, classes=CLASSES), means, variances
+
+
+def part(records: mf.Records, which: slice) -> mf.Records:
+    return dataclasses.replace(records, x=records.x[which], y=records.y[which])
+
+
+def scene(per_class: int, recipe: mf.Recipe, *, seed: int = 0) -> tuple[nn.Module, mf.Records, mf.Records, np.ndarray]:
+    """A target trained on the first part, the attacker's records, those asked about and who of them is a member."""
+    records, _, _ = naive_bayes(per_class, seed=seed)
+    third = len(records) // 3
+    in_mask = np.arange(len(records))[None] < third
+    (target,) = train_modules(recipe, records, in_mask, models=[0], seed=seed)
+    asked = part(records, slice(2 * third))
+    return target, part(records, slice(2 * third, None)), asked, np.arange(2 * third) < third
+
+
+def accuracy(scores: np.ndarray, is_member: np.ndarray) -> float:
+    return float(((scores > 0.5) == is_member).mean())
+
+
+@pytest.mark.parametrize("per_class", [20, 50, 100])
+def test_the_omniscient_attack_reaches_the_closed_form(per_class: int) -> None:
+    found = []
+    for seed in range(40):
+        records, means, variances = naive_bayes(per_class, seed=seed)
+        third = len(records) // 3
+        train = part(records, slice(third))
+        train_means = np.stack([train.x[train.y == each].mean(axis=0) for each in range(CLASSES)])
+        asked, is_member = part(records, slice(2 * third)), np.arange(2 * third) < third
+        scores = mf.whitebox.BayesOptimal(means, variances).score(asked.x, asked.y, train_means=train_means)
+        found.append(accuracy(scores, is_member))
+    assert np.mean(found) == pytest.approx(mf.whitebox.bayes_optimal_accuracy(FEATURES, per_class), abs=0.01)
+
+
+def test_the_closed_form_by_hand() -> None:
+    # sqrt(100 / 25) / 2 = 1, and the normal distribution function at 1 is .8413
+    assert mf.whitebox.bayes_optimal_accuracy(100, 25) == pytest.approx(0.841344746)
+    with pytest.raises(ValueError, match="records_per_class=0"):
+        mf.whitebox.bayes_optimal_accuracy(10, 0)
+
+
+def test_bayes_optimal_is_the_posterior_of_two_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    means, trained, variances = rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), rng.uniform(0.5, 2, size=3)
+    x, y = rng.normal(size=(20, 3)), rng.integers(2, size=20)
+
+    def density(centre: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * (np.square(x - centre[y]) / variances).sum(axis=1))
+
+    expected = density(trained) / (density(trained) + density(means))
+    scores = mf.whitebox.BayesOptimal(means, variances).score(x, y, train_means=trained)
+    np.testing.assert_allclose(scores, expected, rtol=1e-10)
+
+
+def test_linear_attacks_find_members_and_less_so_as_training_sets_grow() -> None:
+    attacks = {
+        "bayes": mf.whitebox.LinearBayes(LOGISTIC),
+        "general": mf.whitebox.LinearGeneral(LOGISTIC, splits=4),
+        "hidden": mf.whitebox.LinearGeneral(LOGISTIC, splits=4, hidden=16),
+    }
+    found: dict[str, list[float]] = {}
+    for per_class in (40, 160):
+        scenes = [scene(per_class, LOGISTIC, seed=seed) for seed in range(4)]
+        for name, attack in attacks.items():
+            each = [
+                accuracy(attack.fit(target, mine, seed=1000 + seed).score(asked), is_member)
+                for seed, (target, mine, asked, is_member) in enumerate(scenes)
+            ]
+            found.setdefault(name, []).append(float(np.mean(each)))
+    for few, many in found.values():
+        assert few > 0.58
+        assert few > many > 0.5
+        assert few < mf.whitebox.bayes_optimal_accuracy(FEATURES, 40)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        mf.whitebox.LinearBayes(LOGISTIC), mf.whitebox.LinearGeneral(LOGISTIC, splits=2, hidden=4),
+    ],
+    ids=["bayes", "general"],
+)  # fmt: skip
+def test_linear_attacks_are_at_one_half_where_nothing_leaks(attack: object) -> None:
+    records, _, _ = naive_bayes(100, seed=7)
+    third = len(records) // 3
+    somebody_else = part(records, slice(third))
+    target, mine, _, _ = scene(100, LOGISTIC, seed=8)  # trained on none of the records asked about
+    asked = part(records, slice(2 * third))
+    scores = attack.fit(target, mine, seed=1).score(asked)  # type: ignore[attr-defined]
+    n = len(somebody_else)
+    auc = mf.roc(scores, np.arange(2 * third) < third).auc
+    assert auc == pytest.approx(0.5, abs=3 * np.sqrt((2 * n + 1) / (12 * n * n)))
+
+
+def test_deep_attacks_find_members_and_nothing_where_nothing_leaks() -> None:
+    target, mine, asked, is_member = scene(40, MLP)
+    stranger, _, _, _ = scene(40, MLP, seed=9)
+    attacks = [
+        mf.whitebox.DeepBayes("2", MLP),
+        mf.whitebox.DeepGeneral("2", MLP, splits=2),
+        mf.whitebox.DeepGeneral("1", MLP, splits=2, hidden=8),
+        mf.whitebox.LayerMeta(("1", "2"), MLP, partitions=2),
+    ]
+    n = int(is_member.sum())
+    for attack in attacks:
+        assert mf.roc(attack.fit(target, mine, seed=1).score(asked), is_member).auc > 0.6
+        blind = mf.roc(attack.fit(stranger, mine, seed=1).score(asked), is_member).auc
+        assert blind == pytest.approx(0.5, abs=3 * np.sqrt((2 * n + 1) / (12 * n * n)))
+
+
+def test_the_meta_model_keeps_every_layers_own_attack() -> None:
+    target, mine, asked, _ = scene(40, MLP)
+    found = mf.whitebox.LayerMeta(("1", "2"), MLP, partitions=1).fit(target, mine, seed=1)
+    alone = mf.whitebox.DeepBayes("2", MLP)
+    assert list(found.layers) == ["1", "2"]
+    assert found.layers["2"].score(asked).shape == alone.fit(target, mine, seed=1).score(asked).shape
+    everything = np.ones((1, len(mine)), bool)
+    (proxy,) = proxy_heads([cut_at(target, "2", mine)], mine, everything, recipe=MLP, seed=1)
+    assert mf.roc(against(cut_at(target, "2", mine), proxy).score(asked), np.arange(400) < 200).auc > 0.5
+
+
+def test_deep_bayes_on_the_last_layer_is_linear_bayes_on_its_features() -> None:
+    target, mine, asked, _ = scene(40, MLP)
+    cut_target = cut_at(target, "2", mine)
+
+    def as_records(records: mf.Records) -> mf.Records:
+        return mf.Records(features_of(cut_target, records).numpy(), records.y, classes=CLASSES)
+
+    head = dataclasses.replace(MLP, model="logistic")
+    linear = mf.whitebox.LinearBayes(head).fit(cut_target.linear, as_records(mine), seed=3).score(as_records(asked))
+    for by in ("completeness", "influence"):
+        deep = mf.whitebox.DeepBayes("2", MLP, by=by).fit(target, mine, seed=3).score(asked)
+        np.testing.assert_allclose(deep, linear, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["1", "2"])
+def test_deep_bayes_by_influence_is_deep_bayes_by_completeness(layer: str) -> None:
+    target, mine, asked, _ = scene(10, MLP)
+    scores = [
+        mf.whitebox.DeepBayes(layer, MLP, by=by).fit(target, mine, seed=3).score(asked)
+        for by in ("completeness", "influence")
+    ]
+    np.testing.assert_allclose(*scores, atol=1e-3)
+
+
+def test_a_weighted_sum_finds_the_difference_and_hidden_units_do_too() -> None:
+    rng = np.random.default_rng(0)
+    pairs, values = rng.normal(size=(4000, 6, 2)), rng.normal(size=(4000, 6))
+    log_odds = 2.0 * ((pairs[..., 0] - pairs[..., 1]) * values).sum(axis=1)
+    is_member = rng.random(4000) < 1 / (1 + np.exp(-log_odds))
+    evidence = Evidence(pairs, values)
+    plain = learn(evidence, is_member, hidden=0, seed=0)
+    np.testing.assert_allclose(plain.module.weight.detach().numpy()[0], [2.0, -2.0], atol=0.3)
+    np.testing.assert_allclose(plain.logit(evidence), plain.logit(evidence.summed()), rtol=1e-3, atol=1e-3)
+    best = mf.roc(log_odds, is_member).auc
+    assert mf.roc(learn(evidence, is_member, hidden=16, seed=0).logit(evidence), is_member).auc > best - 0.02
+
+
+def test_halvings_are_halves_and_differ() -> None:
+    halves = halvings(11, 6, seed=0)
+    assert (halves.sum(axis=1) == 5).all()
+    assert len(np.unique(halves, axis=0)) == 6
+
+
+def test_thresholds_keep_false_alarms_rare_in_every_class() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=30_000)
+    scores = rng.normal(size=30_000) * (1 + labels)
+    mine, theirs = slice(15_000), slice(15_000, None)
+    for alpha in (0.9, 0.99):
+        thresholds = calibrate(scores[mine], labels[mine], classes=3, alpha=alpha)
+        called = called_members(scores[theirs], labels[theirs], thresholds)
+        for label in range(3):
+            of_class = called[labels[theirs] == label]
+            error = np.sqrt(2 * alpha * (1 - alpha) / len(of_class))
+            assert of_class.mean() == pytest.approx(1 - alpha, abs=4 * error)
+
+
+def test_calibrating_raises_precision() -> None:
+    target, mine, asked, is_member = scene(40, LOGISTIC)
+    third = len(mine) // 2
+    found = mf.whitebox.LinearBayes(LOGISTIC).fit(target, part(mine, slice(third)), seed=1)
+    held_out = part(mine, slice(third, None))
+    thresholds = calibrate(found.score(held_out), held_out.y, classes=CLASSES, alpha=0.9)
+    scores = found.score(asked)
+    called = called_members(scores, asked.y, thresholds)
+    assert is_member[called].mean() > is_member[scores > 0.5].mean() + 0.03
+
+
+class Named(nn.Module):
+    """Two ways that meet, and layers with names: what a user might bring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3)
+        self.fc1, self.fc2 = nn.Linear(6 * 3 * 3, 12), nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv1(x))
+        x = torch.max_pool2d(torch.relu(self.conv2(x)), 2)
+        return self.fc2(torch.tanh(self.fc1(x.flatten(1))))
+
+
+class Untraceable(Named):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.isnan().any()):
+            raise ValueError
+        return super().forward(x)
+
+
+class Skip(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.around, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x + self.around(x))
+
+
+def small_images(records: int, *, seed: int = 0) -> mf.Records:
+    rng = np.random.default_rng(seed)
+    return mf.Records(rng.normal(size=(records, 1, 8, 8)).astype(np.float32), rng.integers(3, size=records), classes=3)
+
+
+@pytest.mark.parametrize("kind", [Named, Untraceable])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc1"])
+def test_a_cut_is_the_same_function_in_two_parts(kind: type[nn.Module], layer: str) -> None:
+    model, x = kind().eval(), torch.randn(5, 1, 8, 8)
+    parts = cut(model, layer, x[:2])
+    assert isinstance(parts.head, ReplacedOutput) == (kind is Untraceable)
+    torch.testing.assert_close(parts.head(parts.features(x)), model(x))
+
+
+def test_a_users_own_module_is_attacked_by_naming_its_layers() -> None:
+    records = small_images(90)
+    recipe = mf.Recipe(model=Named, epochs=20, batch_size=16, learning_rate=5e-3)
+    (target,) = train_modules(recipe, records, np.arange(90)[None] < 30, models=[0], seed=0)
+    mine, asked = part(records, slice(60, None)), part(records, slice(60))
+    for attack in (
+        mf.whitebox.DeepBayes("fc1", recipe),
+        mf.whitebox.LayerMeta(("conv2", "fc1"), recipe, partitions=1),
+        mf.whitebox.DeepGeneral("conv2", recipe, splits=1, hidden=2),
+    ):
+        assert mf.roc(attack.fit(target, mine, seed=1).score(asked), np.arange(60) < 30).auc > 0.7
+    with pytest.raises(ValueError, match="'conv3' is no layer of Named; its layers are conv1, conv2, fc1, fc2"):
+        mf.whitebox.DeepBayes("conv3", recipe).fit(target, mine, seed=1)
+
+
+def test_a_layer_that_is_bypassed_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not determine the output of Skip alone"):
+        cut(Skip(), "around", torch.randn(2, 4))
+
+
+def test_linear_of_reads_what_users_have() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 4)), rng.integers(2, size=50)
+    model = LogisticRegression().fit(x, y)
+    found = linear_of(model)
+    logits = x @ found.weights.T + found.bias
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], model.decision_function(x))
+    with pytest.raises(TypeError, match="not a linear model"):
+        linear_of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+
+
+def test_what_all_classes_share_does_not_count() -> None:
+    rng = np.random.default_rng(0)
+    records = mf.Records(rng.normal(size=(9, 4)), rng.integers(3, size=9), classes=3)
+    target, proxy = (Linear(rng.normal(size=(3, 4)), rng.normal(size=3)) for _ in range(2))
+    shifted = Linear(target.weights + rng.normal(size=4), target.bias + 1.0)
+    np.testing.assert_allclose(
+        linear_against(shifted, proxy).score(records), linear_against(target, proxy).score(records), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: mf.whitebox.LinearBayes(MLP), "model='logistic'"),
+        (lambda: mf.whitebox.LinearGeneral(splits=0), "splits=0"),
+        (lambda: mf.whitebox.DeepGeneral("2", MLP, hidden=-1), "hidden=-1"),
+        (lambda: mf.whitebox.DeepBayes("2", MLP, by="magic"), "by='magic'"),
+        (lambda: mf.whitebox.LayerMeta((), MLP), "layers="),
+        (lambda: mf.whitebox.LayerMeta(("1",), MLP, partitions=0), "partitions=0"),
+        (lambda: mf.whitebox.BayesOptimal(np.zeros((2, 3)), np.zeros(3)), "must be positive"),
+        (lambda: mf.whitebox.BayesOptimal(np.zeros((2, 3)), np.ones(2)), "shape"),
+        (lambda: calibrate(np.zeros(3), np.zeros(3, int), classes=2, alpha=1.0), "alpha=1.0"),
+        (lambda: calibrate(np.array([np.nan]), np.zeros(1, int), classes=2), "1 NaN"),
+        (lambda: called_members(np.zeros(1), np.array([2]), np.zeros(2)), r"must lie in \[0, 2\)"),
+    ],
+)
+def test_mistakes_are_named(make: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()  # type: ignore[operator]
+
+
+def test_the_package_is_light_until_a_model_runs() -> None:
+    code = "import sys, miafast as mf; mf.whitebox.BayesOptimal; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "False"
