@@ -1,4 +1,4 @@
-"""``python -m benchmarks ops | train | audit``; ``--help`` shows every option."""
+"""``python -m benchmarks ops | train | audit | debugging-dp``; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main() -> int:
         ("ops", "each op against its rivals"),
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
+        ("debugging-dp", "DP-SGD with planted mistakes, audited"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
@@ -27,12 +28,14 @@ def main() -> int:
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
         if name == "audit":
             command.add_argument("--data-dir", type=Path, help="where location30 is found; without it, digits alone")
+        if name == "debugging-dp":
+            command.add_argument("--data-dir", type=Path, required=True, help="where mnist is found")
     return run(parser.parse_args())
 
 
 def run(asked: argparse.Namespace) -> int:
     """Run the asked cases one by one, print and save; 1 when a way disagrees with the truth."""
-    bench = importlib.import_module(f"benchmarks.{asked.command}")
+    bench = importlib.import_module(f"benchmarks.{asked.command.replace('-', '_')}")
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
