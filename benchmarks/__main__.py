@@ -1,4 +1,4 @@
-"""``python -m benchmarks ops | train | audit | papers NAME``; ``--help`` shows every option."""
+"""``python -m benchmarks ops | train | audit | papers NAME | debugging-dp``; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def main() -> int:
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
         ("papers", "a paper's tables, measured again"),
+        ("debugging-dp", "DP-SGD with planted mistakes, audited"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
@@ -26,7 +27,7 @@ def main() -> int:
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
-        if name in ("audit", "papers"):
+        if name in ("audit", "papers", "debugging-dp"):
             command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
         if name == "papers":
             command.add_argument("paper", choices=papers.PAPERS, help="whose tables")
@@ -36,7 +37,7 @@ def main() -> int:
 
 def run(asked: argparse.Namespace) -> int:
     """Run the asked cases one by one, print and save; 1 when a way disagrees with the truth."""
-    bench = importlib.import_module(f"benchmarks.{asked.command}")
+    bench = importlib.import_module(f"benchmarks.{asked.command.replace('-', '_')}")
     bench = bench.paper(asked.paper) if asked.command == "papers" else bench
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")

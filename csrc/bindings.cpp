@@ -22,4 +22,6 @@ PYBIND11_MODULE(_native, m) {
     bind_rmia(m);
     bind_mlp_steps(m);
     bind_linear_confidence(m);
+    bind_dp_sgd(m);
+    bind_f_dp(m);
 }

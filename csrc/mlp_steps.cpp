@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "amx.h"
+#include "dp_sgd.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -14,6 +15,7 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 #include "mlp_kernels.h"
+#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -26,6 +28,7 @@
 #define WIDTH 8
 #define TILE_VECTORS 2
 #include "mlp_kernels.h"
+#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -73,6 +76,7 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 #define WIDTH 16
 #define TILE_VECTORS 4
 #include "mlp_kernels.h"
+#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -84,9 +88,11 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 namespace miafast {
 namespace {
 
-using Train = void (*)(const MlpJob&, std::int64_t, std::vector<MlpLayer>&, Arena&);
+template <typename Job>
+using Train = void (*)(const Job&, std::int64_t, std::vector<MlpLayer>&, Arena&);
 
-Train choose() {
+template <typename Job>
+Train<Job> choose() {
 #ifdef MIAFAST_AMX
     if (isa_in_use() == Isa::avx512) return avx512::train;
     if (isa_in_use() == Isa::avx2) return avx2::train;
@@ -123,7 +129,8 @@ std::vector<MlpLayer> make_layers(const MlpJob& job, Arena& arena) {
     return layers;
 }
 
-void train_one(const MlpJob& job, std::int64_t model, Train train) {
+template <typename Job>
+void train_one(const Job& job, std::int64_t model, Train<Job> train) {
     Arena arena;
     std::vector<MlpLayer> layers = make_layers(job, arena);
     float* const arrays[] = {job.weights, job.first, job.second};
@@ -131,7 +138,8 @@ void train_one(const MlpJob& job, std::int64_t model, Train train) {
     for (const auto& layer : layers) {
         float* const own[] = {layer.weight, layer.first, layer.second};
         each_parameter(layer, [&](std::int64_t outside, std::int64_t inside) {
-            for (int k = 0; k < 3; ++k) own[k][inside] = arrays[k][offset + outside];
+            for (int k = 0; k < 3; ++k)
+                if (arrays[k]) own[k][inside] = arrays[k][offset + outside];
         });
         offset += (layer.in + 1) * layer.out;
     }
@@ -140,7 +148,8 @@ void train_one(const MlpJob& job, std::int64_t model, Train train) {
     for (const auto& layer : layers) {
         const float* const own[] = {layer.weight, layer.first, layer.second};
         each_parameter(layer, [&](std::int64_t outside, std::int64_t inside) {
-            for (int k = 0; k < 3; ++k) arrays[k][offset + outside] = own[k][inside];
+            for (int k = 0; k < 3; ++k)
+                if (arrays[k]) arrays[k][offset + outside] = own[k][inside];
         });
         offset += (layer.in + 1) * layer.out;
     }
@@ -148,11 +157,20 @@ void train_one(const MlpJob& job, std::int64_t model, Train train) {
 
 }  // namespace
 
-void mlp_steps(const MlpJob& job) {
-    const Train train = choose();
+namespace {
+
+template <typename Job>
+void train_all(const Job& job) {
+    const Train<Job> train = choose<Job>();
     parallel_for(job.models, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t model = begin; model < end; ++model) train_one(job, model, train);
     });
 }
+
+}  // namespace
+
+void mlp_steps(const MlpJob& job) { train_all(job); }
+
+void dp_sgd_steps(const DpJob& job) { train_all(job); }
 
 }  // namespace miafast

@@ -260,7 +260,7 @@ class DPSGD:
     Every model is (``epsilon``, ``delta``)-private about adding or removing one record: the noise multiplier follows
     from its batches (Poisson samples of the recipe's expected size) and steps by Rényi accounting. Without a bound,
     ``epsilon=math.inf`` only clips. Batch normalisation becomes group normalisation. Needs ``pip install
-    'miafast[dp]'``. See `miafast.shadow.private`.
+    'miafast[dp]'``. See `miafast.shadow.private_module`.
 
     >>> DPSGD(8).name
     'dp-sgd:8'
@@ -281,7 +281,7 @@ class DPSGD:
         return f"dp-sgd:{self.epsilon:g}"
 
     def recipe(self, recipe: Recipe) -> TrainFunction:
-        from miafast.shadow.private import train_privately  # here, because it imports torch and Opacus
+        from miafast.shadow.private_module import train_privately  # here, because it imports torch and Opacus
 
         return functools.partial(train_privately, recipe=recipe, epsilon=self.epsilon, delta=self.delta, clip=self.clip)
 

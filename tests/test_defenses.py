@@ -296,7 +296,7 @@ class TestPrivateTraining:
         pytest.importorskip("opacus")
         from opacus.accountants import RDPAccountant
 
-        from miafast.shadow.private import noise_multiplier
+        from miafast.shadow.private_module import noise_multiplier
 
         noise = noise_multiplier(3.0, 1e-5, sample_rate=0.1, steps=200)
         accountant = RDPAccountant()
@@ -311,7 +311,7 @@ class TestPrivateTraining:
         torch = pytest.importorskip("torch")
         pytest.importorskip("opacus")
         from miafast.shadow.modules import build, flattened
-        from miafast.shadow.private import noise_multiplier, train_privately
+        from miafast.shadow.private_module import noise_multiplier, train_privately
 
         recipe = mf.Recipe(model="logistic", epochs=1, batch_size=N, optimizer="sgd", learning_rate=1.0)
         wide = mf.Records(np.tile(X, (1, 60)), RECORDS.y, classes=CLASSES)
@@ -327,7 +327,7 @@ class TestPrivateTraining:
 
     def test_dropout_batch_norm_and_empty_batches_do(self) -> None:
         pytest.importorskip("opacus")
-        from miafast.shadow.private import train_privately
+        from miafast.shadow.private_module import train_privately
 
         images = mf.Records(np.random.default_rng(0).integers(0, 255, (20, 3, 8, 8)).astype(np.uint8),
                             np.arange(20) % 2, classes=2, scale=1 / 255)  # fmt: skip

@@ -183,3 +183,11 @@ def _dense(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def mlp_steps(*args: Any, **kwargs: Any) -> MlpState:
     return MlpState(*_native.mlp_steps(*args, **kwargs))
+
+
+def dp_sgd_steps(weights: Array, *args: Any, **kwargs: Any) -> Array:
+    return np.asarray(_native.dp_sgd_steps(weights, *args, **kwargs))
+
+
+def f_dp_excess(right: Array, level: Array, delta: Array | None = None, **kwargs: Any) -> Array:
+    return np.asarray(_native.f_dp_excess(right, level, delta, **kwargs))

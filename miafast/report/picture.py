@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from miafast.report.measures import Facts, lowest_rate
+from miafast.report.svg import most_true_positives
 from miafast.report.words import rate
 
 COLOURS = ("#0b5fa5", "#c2410c", "#0f766e", "#7c3aed", "#a16207", "#be185d")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (8, 2, 2, 2)), (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 
-def draw_roc(path: Path, attacks: list[Facts], *, name: str) -> None:
-    """Write the ROC of every attack, with the first one's band; the same facts give the same bytes."""
+def draw_roc(
+    path: Path, attacks: list[Facts], *, name: str, regions: Mapping[str, tuple[float, float]] | None = None
+) -> None:
+    """Write the ROC of every attack, with the first one's band; the same facts give the same bytes.
+
+    regions: (epsilon, delta) by name; a line is drawn at the largest TPR that each allows.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -26,6 +33,10 @@ def draw_roc(path: Path, attacks: list[Facts], *, name: str) -> None:
         axes = figure.add_subplot()
         lowest = lowest_rate(attacks)
         axes.plot([lowest, 1], [lowest, 1], color="#8a8f98", linewidth=1, linestyle=":", label="guessing")
+        along = [lowest ** (1 - step / 200) for step in range(201)]
+        for shade, (about, (epsilon, delta)) in zip(("#3f444d", "#8a8f98"), (regions or {}).items(), strict=False):
+            most = [most_true_positives(fpr, epsilon, delta) for fpr in along]
+            axes.plot(along, most, color=shade, linewidth=1.2, linestyle="--", label=f"{about}: ε = {epsilon:.3g}")
         if attacks[0]["band"] is not None:
             band = attacks[0]["band"]
             low = [max(each, lowest / 10) for each in band["low"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
@@ -18,11 +18,15 @@ LEFT, RIGHT, TOP, BOTTOM = 92, 14, 16, 70
 PANEL_WIDTH, PANEL_HEIGHT, PANEL_FOOT = 220, 128, 26
 
 
-def roc_plot(attacks: list[Facts]) -> str:
-    """Log-log ROC of every attack; the first has its band, and a mark at the headline's false-alarm rate."""
+def roc_plot(attacks: list[Facts], *, regions: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Log-log ROC of every attack; the first has its band, and a mark at the headline's false-alarm rate.
+
+    regions: (epsilon, delta) by name; a line is drawn at the largest TPR that each allows.
+    """
     lowest = lowest_rate(attacks)
     measured = 1 / max(each["non_members"] for each in attacks)
     parts = [_grid(lowest), _too_few(lowest, measured), _diagonal(lowest)]
+    parts += [_region(*each, lowest, name) for name, each in (regions or {}).items()]
     if attacks[0]["band"] is not None:
         parts.append(_band(attacks[0]["band"], lowest))
     for place, each in reversed(list(enumerate(attacks))):
@@ -143,6 +147,26 @@ def _band(band: Facts, lowest: float) -> str:
     ]
     under = [f"{_x(fpr, lowest):.1f} {_y(low, lowest):.1f}" for fpr, low in zip(band["fpr"], band["low"], strict=True)]
     return f'<path class="band" d="M{"L".join([*upper, *reversed(under)])}Z"/>' if upper else ""
+
+
+def most_true_positives(fpr: float, epsilon: float, delta: float) -> float:
+    """The largest TPR at this FPR that (epsilon, delta)-DP allows (Kairouz et al. 2015, theorem 2.1).
+
+    >>> most_true_positives(0.1, math.log(3), 0.0)
+    0.3...
+    """
+    return min(1.0, math.exp(epsilon) * fpr + delta, 1 - math.exp(-epsilon) * (1 - delta - fpr))
+
+
+def _region(epsilon: float, delta: float, lowest: float, name: str) -> str:
+    points = [lowest ** (1 - step / 80) for step in range(81)]
+    places = [(_x(fpr, lowest), _y(most_true_positives(fpr, epsilon, delta), lowest)) for fpr in points]
+    line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    x, y = places[12]
+    return (
+        f'<path class="region" d="M{line}"/><text class="note halo" x="{x:.1f}" y="{max(y - 6, TOP + 12):.1f}">'
+        f"{escape(name)}</text>"
+    )
 
 
 def _staircase(curve: Facts, lowest: float, *, start: float) -> str:

@@ -11,19 +11,12 @@ import torch
 from miafast.ops.mlp_steps import MlpState, mlp_steps
 from miafast.shadow.batches import Batches
 from miafast.shadow.modules import widths
+from miafast.shadow.private import flat_inputs
 from miafast.shadow.random import Array, dropout_bases
 from miafast.shadow.recipe import Recipe
 from miafast.tables import Records
 
 _BLOCK_WORK = 2e10  # floating-point operations per model at a time: well below a second, so that Ctrl-C is heard
-
-
-def flat_inputs(records: Records) -> tuple[Array, float, float]:
-    """Inputs [records, features] as uint8 with their scale and shift, or as float32 ready to use."""
-    if records.x.dtype in (np.uint8, np.bool_):
-        flat = np.ascontiguousarray(records.x).view(np.uint8).reshape(len(records), -1)
-        return flat, records.scale, records.shift
-    return np.ascontiguousarray(records.inputs()).reshape(len(records), -1), 1.0, 0.0
 
 
 def train_mlps(

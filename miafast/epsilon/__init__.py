@@ -1,0 +1,6 @@
+"""What membership says about a differential-privacy claim: lower bounds on epsilon, and the accountant's upper bound."""
+
+from miafast.epsilon.accountant import epsilon_upper_bound
+from miafast.epsilon.lower_bound import epsilon_lower_bound
+
+__all__ = ["epsilon_lower_bound", "epsilon_upper_bound"]

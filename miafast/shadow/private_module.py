@@ -1,0 +1,100 @@
+"""Differentially private SGD through Opacus, as a train function."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from miafast.shadow.augment import Augment
+from miafast.shadow.batches import batch_size_for, learning_rates, steps_for
+from miafast.shadow.modules import DropoutKeys, build, torch_seeded
+from miafast.shadow.random import Array, integer, stream, uniform
+from miafast.shadow.recipe import Recipe
+from miafast.shadow.single import Resident, make_optimizer
+from miafast.tables import Records
+
+
+def train_privately(
+    records: Records, in_indices: Array, seed: int, *, recipe: Recipe, epsilon: float, delta: float, clip: float
+) -> nn.Module:
+    """One model by DP-SGD (Abadi et al. 2016, algorithm 1) with the recipe's module, optimiser, rates and steps.
+
+    A batch takes every IN record with chance batch_size / n_in (Poisson sampling, which the accounting asks for), the
+    gradient of each is clipped to norm ``clip``, noise is added to their sum, and the sum divided by batch_size.
+    It trains on the processor, in float32.
+    """
+    opacus = _opacus()
+    count = len(in_indices)
+    size, steps = batch_size_for(recipe, count), steps_for(recipe, count)
+    noise = noise_multiplier(epsilon, delta, sample_rate=size / count, steps=steps)
+    data = Resident(records, "cpu")
+    plain = build(recipe, records.shape, records.classes, seed=seed, model=0)
+    with torch_seeded(integer(seed, 0, "group normalisation")):
+        plain = opacus.validators.ModuleValidator.fix(plain).train()
+    buffers, keys = dict(plain.named_buffers()), DropoutKeys(plain, seed=seed, models=[0])
+    module = opacus.GradSampleModule(plain, strict=False)  # the keys of dropout are buffers, which strict refuses
+    optimizer = opacus.optimizers.DPOptimizer(
+        make_optimizer(recipe, plain), noise_multiplier=noise, max_grad_norm=clip, expected_batch_size=size,
+        generator=torch.Generator().manual_seed(integer(seed, 0, "private noise")),
+    )  # fmt: skip
+    bits, augment = stream(seed, 0, "poisson batches"), Augment(recipe.augment, seed=seed, model=0)
+    with torch_seeded(integer(seed, 0, "training")), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Full backward hook")  # Opacus's: inputs indeed need no gradients
+        for step, rate in enumerate(learning_rates(recipe, steps)):
+            for name, key in keys.at(step, 1, torch.device("cpu")).items():
+                buffers[name].copy_(key[0])
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            chosen = torch.as_tensor(in_indices[uniform(bits, count) < size / count])
+            optimizer.zero_grad()
+            if len(chosen):
+                logits = module(augment(data.inputs(chosen)))
+                nn.functional.cross_entropy(logits, data.y[chosen], label_smoothing=recipe.label_smoothing).backward()
+            else:  # noise alone
+                for each in plain.parameters():
+                    each.grad_sample = each.new_zeros((0, *each.shape))
+            optimizer.step()
+    trained: nn.Module = module.to_standard_module()
+    return trained.eval()
+
+
+@functools.lru_cache(maxsize=256)
+def noise_multiplier(epsilon: float, delta: float, *, sample_rate: float, steps: int) -> float:
+    """The smallest noise, in units of the clipping norm, that keeps this many Poisson-sampled steps (ε, δ)-private.
+
+    By Rényi accounting (Mironov, Talwar & Zhang 2019) to a hundredth of it. 0 for an infinite ε.
+    """
+    if math.isinf(epsilon):
+        return 0.0
+    _opacus()
+    from opacus.accountants.utils import get_noise_multiplier
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of Rényi orders at their end: the bound holds, if not tight
+        try:
+            return float(
+                get_noise_multiplier(
+                    target_epsilon=epsilon, target_delta=delta, sample_rate=sample_rate, steps=steps,
+                    accountant="rdp", epsilon_tolerance=0.01 * epsilon,
+                )
+            )  # fmt: skip
+        except ValueError:
+            raise ValueError(
+                f"epsilon={epsilon} cannot be reached in {steps} steps on {sample_rate:.2g} of the records each with "
+                f"delta={delta:g}; allow a larger one, or train for fewer epochs."
+            ) from None
+
+
+def _opacus() -> Any:
+    try:
+        import opacus
+        import opacus.optimizers
+        import opacus.validators
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"DP-SGD needs {error.name}: pip install 'miafast[dp]'.", name=error.name) from None
+    return opacus
