@@ -34,7 +34,7 @@ class RMIA:
       p = ((1 + a)·mean_out + 1 - a) / 2 with a = ``offline_a``; `tune_offline_a` finds one, as the best a differs
       between data sets (0.3 is the released code's for CIFAR-10).
     * ``gamma``: the margin. 1.0 asks for any rise; larger values ask for a clear one, and lower every score. For one
-      target and one query every gamma ranks records alike, up to ties.
+      target and one query every gamma ranks records alike, up to ties: with a large one many records tie at 0.
     * ``temperature``: p = sigmoid(phi / temperature). phi is the logit of the label against all other classes
       together, so this is the softmax with temperature for two classes; with C classes that softmax's own phi lies
       between phi / T - (1 - 1/T) log(C - 1) and phi / T for T >= 1, the latter where one other class has all the rest.
