@@ -7,15 +7,28 @@ inline F64 load_wide(const double* from) { return load<F64>(from); }
 inline F64 load_wide(const float* from) { return (F64)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(from)); }
 inline void store_narrow(double* to, F64 x) { store<F64>(to, x); }
 inline void store_narrow(float* to, F64 x) { _mm256_storeu_ps(to, _mm512_maskz_cvtpd_ps(0xff, (__m512d)x)); }
+// One bit per lane.
+struct Lanes16 {
+    __mmask16 bits;
+};
+struct Lanes8 {
+    __mmask8 bits;
+};
 template <typename V>
 inline auto load_mask(const std::uint8_t* from) {
     if constexpr (sizeof(Number<V>) == 4) {
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-        return (I32)_mm512_maskz_cvtepu8_epi32(0xffff, bytes) != I32{};
+        return Lanes16{_mm_test_epi8_mask(bytes, bytes)};
     } else {
         const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
-        return (I64)_mm512_maskz_cvtepu8_epi64(0xff, bytes) != I64{};
+        return Lanes8{static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes))};
     }
+}
+inline F32 select(Lanes16 mask, F32 yes, F32 no) {
+    return (F32)_mm512_mask_blend_ps(mask.bits, (__m512)no, (__m512)yes);
+}
+inline F64 select(Lanes8 mask, F64 yes, F64 no) {
+    return (F64)_mm512_mask_blend_pd(mask.bits, (__m512d)no, (__m512d)yes);
 }
 inline bool any(I64 mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0; }
 inline bool any(I32 mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }

@@ -151,7 +151,8 @@ class Sums {
         }
     }
 
-    // Adds some models' signals to the sums; asks for the next models' meanwhile.
+    // Adds some models' signals to the sums; asks meanwhile for the next models', after the last ones for the
+    // first ones' of the next block, and for the next block's masks, which are counted before anything else.
     template <int models>
     void add_models(std::int64_t first) {
         const T* row[models];
@@ -160,16 +161,16 @@ class Sums {
             row[step] = rows[first + step];
             mask_row[step] = masks[first + step];
         }
-        const std::int64_t next = std::min(first + models, shadow_.models - models);
-        const T* const* next_row = &rows[next];
-        const std::uint8_t* const* next_mask = &masks[next];
+        const bool last = first + 2 * models > shadow_.models;
+        const T* const* next_row = &rows[last ? 0 : first + models];
+        const std::int64_t ahead = last ? width : 0;
         constexpr std::int64_t line = 64 / sizeof(T);
         for (std::int64_t lane = 0; lane < width; lane += lanes<F64>) {
             if (lane % line == 0) {
-                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(next_row[step] + lane);
+                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(next_row[step] + ahead + lane);
             }
             if (lane % 64 == 0) {
-                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(next_mask[step] + lane);
+                for (int step = 0; step < models; ++step) MIAFAST_PREFETCH(mask_row[step] + width + lane);
             }
             const F64 start = load<F64>(start_ + lane);
             F64 in_sum = load<F64>(mean[in] + lane), in_squares = load<F64>(squares[in] + lane);

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import recording
-from miafast.plan import Attack, Plan, TrainFunction, make_plan
+from miafast.plan import Attack, Plan, TrainFunction, attack_with, make_plan
 from miafast.progress import Bar, bars
 from miafast.queries import Query
 from miafast.report import AttackResult, Report
@@ -23,7 +23,7 @@ from miafast.shadow import Recipe
 from miafast.store import Store
 from miafast.tables import Array, Records, Signals
 
-_INTERNAL = ("format", "has_target", "chunk", "class_names", "target_phi_crc32")  # of a run, not for readers
+_INTERNAL = ("format", "has_target", "signals", "chunk", "class_names", "target_phi_crc32")  # of a run, not for readers
 
 
 def audit(
@@ -81,7 +81,7 @@ def audit(
         queries=queries, seed=seed, device=device,
     )  # fmt: skip
     folder = None if workdir is None else Path(workdir)
-    with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, queries=len(plan.queries),
+    with recording(), Store(folder, plan.settings, in_mask=plan.in_mask, labels=records.y, layout=plan.layout,
                             has_target=plan.target is not None) as store:  # fmt: skip
         signals = _measure(plan, records, store, progress=progress)
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
@@ -95,7 +95,7 @@ def report_on(
     began = time.perf_counter()
     with recording() as ran, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        scored = [(attack, _score(attack, signals)) for attack in attacks]
+        scored = [(attack, attack_with(attack, signals)) for attack in attacks]
         attacked = time.perf_counter()
         is_member = signals.in_mask[-1] if signals.has_target else signals.in_mask
         results = tuple(
@@ -124,7 +124,7 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
 
     missing = [model for model in range(plan.shadows) if model not in store.done]
     if plan.target is not None and plan.shadows not in store.done:
-        store.append([plan.shadows], plan.target.phi[None], [plan.target.facts])
+        store.append([plan.shadows], plan.target.signals, [plan.target.facts])
     totals = {"train": plan.work(missing), "query": len(missing) * len(records)}
     shown: AbstractContextManager[Mapping[str, Bar]] = bars(totals) if progress and missing else nullcontext({})
     with shown as bar:
@@ -135,13 +135,6 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
             ),
             records, store, chunk=plan.chunk, queries=plan.queries, progress=bar.get("query"),
         )  # fmt: skip
-
-
-def _score(attack: Attack, signals: Signals) -> Array:
-    """Scores of the user's target [records], or of every model as the target [models, records]."""
-    if signals.has_target:
-        return attack.score(signals.phi[-1], signals.phi[:-1], signals.in_mask[:-1])
-    return attack.score_all(signals.phi, signals.in_mask)
 
 
 def _roc(scores: Array, is_member: Array) -> Roc:

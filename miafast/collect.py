@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from miafast.measurements import OF_LOGITS, Layout
 from miafast.ops.linear_confidence import Confidence
+from miafast.ops.signals import signals as signals_of
 from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
@@ -29,6 +31,8 @@ class Models(Protocol):
     def keeps_logits(self) -> bool: ...
 
     def confidence(self, x: Array, labels: Array) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
+
+    def logits(self, x: Array) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
 
 
 class Progress(Protocol):
@@ -63,38 +67,60 @@ def collect(
         began = time.perf_counter()
         trained = train(models)
         trained_at = time.perf_counter()
-        phi, correct = measure(trained, records, queries, progress=progress, first=start)
+        found, correct = measure(trained, records, queries, layout=store.layout, progress=progress, first=start)
         queried_at = time.perf_counter()
         seconds = {
             "train_seconds": (trained_at - began) / len(models),
             "query_seconds": (queried_at - trained_at) / len(models),
         }
         rows = [accuracies(right, store.in_mask[model]) for model, right in zip(models, correct, strict=True)]
-        store.append(models, phi, [{**row, **seconds} for row in rows])
+        store.append(models, found, [{**row, **seconds} for row in rows])
     return store.signals()
 
 
 def measure(
-    models: Models, records: Records, queries: Sequence[Query], *, progress: Progress | None = None, first: int = 0
-) -> tuple[Array, Array]:
-    """phi [count, records, queries] float32 of every model, and who is right on the first query [count, records].
+    models: Models, records: Records, queries: Sequence[Query], *, layout: Layout,
+    progress: Progress | None = None, first: int = 0,
+) -> tuple[dict[str, Array], Array]:  # fmt: skip
+    """Every model's signals, float32 [count, records, ...], and who is right on the first query [count, records].
 
     Raises ValueError naming the model when logits are not finite.
     """
-    phi = np.empty((models.count, len(records), len(queries)), np.float32)
+    found = {name: np.empty((models.count, len(records), *axes), np.float32) for name, axes in layout.items()}
     correct = np.empty((models.count, len(records)), bool)
-    numbers = models.count * records.classes if models.keeps_logits else math.prod(records.shape)
+    more = len(layout) > 1
+    numbers = models.count * records.classes if more or models.keeps_logits else math.prod(records.shape)
     for rows in _batches(len(records), max(1, BATCH_NUMBERS // numbers)):
         inputs, labels = records.inputs(rows), records.y[rows]
         for column, query in enumerate(queries):
-            found = models.confidence(ask(query, inputs), labels)
-            phi[:, rows, column] = found.phi
+            asked = ask(query, inputs)
+            right = (
+                _reduce(models.logits(asked).numpy(), labels, found, rows, column)
+                if more
+                else _confidence(models.confidence(asked, labels), found["phi"], rows, column)
+            )
             if column == 0:
-                correct[:, rows] = found.correct
-        _check_finite(phi[:, rows], first, rows.start, queries)
+                correct[:, rows] = right
+        _check_finite(found["phi"][:, rows], first, rows.start, queries)
         if progress is not None:
             progress.advance(models.count * len(labels))
-    return phi, correct
+    return found, correct
+
+
+def _confidence(answer: Confidence, phi: Array, rows: slice, column: int) -> Array:
+    phi[:, rows, column] = answer.phi
+    return answer.correct
+
+
+def _reduce(logits: Array, labels: Array, found: dict[str, Array], rows: slice, column: int) -> Array:
+    """Keep what attacks asked for of one query's logits [count, batch, classes]; who is right [count, batch]."""
+    stats = signals_of(logits, labels)
+    for name, array in found.items():
+        if name in OF_LOGITS:
+            array[:, rows, column] = getattr(stats, name)
+    if "logits" in found:
+        found["logits"][:, rows, column] = logits
+    return stats.correct
 
 
 def accuracies(right: Array, in_row: Array) -> Facts:

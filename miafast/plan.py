@@ -12,11 +12,12 @@ import numpy as np
 
 from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
-from miafast.ops.logit_confidence import logit_confidence
+from miafast.measurements import OF_LOGITS, Layout, layout
+from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
 from miafast.store import Facts
-from miafast.tables import Array, Records
+from miafast.tables import Array, Records, Signals
 
 TrainFunction = Callable[[Records, Array, int], Any]  # (records, in_indices, seed) -> model
 
@@ -25,19 +26,26 @@ SIZE_MISMATCH = 0.1
 
 
 class Attack(Protocol):
-    """Signals -> scores, higher = more likely a member."""
+    """Signals -> scores, higher = more likely a member.
+
+    An attack may name the ``signals`` it reads (default phi; see `miafast.measurements`): target and shadow hold the
+    first, the others come as keywords of their names, a pair (target, shadow) in `score`, one array in `score_all`.
+    With ``labels = True`` it is also given ``labels`` [records].
+    """
 
     @property
     def name(self) -> str: ...
-    def score(self, target: Array, shadow: Array, in_mask: Array) -> Array: ...
-    def score_all(self, shadow: Array, in_mask: Array) -> Array: ...
+    @property
+    def score(self) -> Callable[..., Array]: ...  # (target, shadow, in_mask) -> [records]
+    @property
+    def score_all(self) -> Callable[..., Array]: ...  # (shadow, in_mask) -> [models, records]
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
     """The user's target as one more row of signals."""
 
-    phi: Array  # [records, queries]
+    signals: dict[str, Array]  # [1, records, ...]
     facts: Facts
     is_member: Array  # [records] bool
 
@@ -50,6 +58,7 @@ class Plan:
     in_mask: Array  # [models, records] bool; the target's row last
     shadows: int
     chunk: int  # models trained at once
+    layout: Layout  # what is measured
     target: Target | None
     seed: int
     device: str
@@ -79,7 +88,8 @@ def make_plan(
     asked = _queries(queries, recipe, records)
     in_mask = _in_mask(membership, shadows, records, seed)
     attacks = compared_attacks(attack)
-    _rehearse(attacks, in_mask, len(asked))
+    sizes = layout(signals_of_all(attacks), queries=len(asked), classes=records.classes)
+    _rehearse(attacks, in_mask, sizes, records.classes)
     from miafast.collect import check_device  # here and below, because these import torch
     from miafast.shadow import stack_size
 
@@ -102,15 +112,15 @@ def make_plan(
     asked_target: Target | None = None
     warned: tuple[str, ...] = ()
     if target is not None:
-        asked_target = _ask_target(target, records, asked, _is_member(is_member, records))
-        settings["target_phi_crc32"] = zlib.crc32(asked_target.phi.data)
+        asked_target = _ask_target(target, records, asked, _is_member(is_member, records), sizes)
+        settings["target_phi_crc32"] = zlib.crc32(asked_target.signals["phi"].data)
         warned = _size_mismatch(asked_target, in_mask)
         in_mask = np.vstack([in_mask, asked_target.is_member])
     elif is_member is not None:
         raise ValueError("is_member is given without target; give the target model, or drop is_member.")
     return Plan(
         recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
-        target=asked_target, seed=seed, device=device, settings=settings, warned=warned,
+        layout=sizes, target=asked_target, seed=seed, device=device, settings=settings, warned=warned,
     )  # fmt: skip
 
 
@@ -148,15 +158,44 @@ def _in_mask(membership: str | Array, shadows: int, records: Records, seed: int)
     return np.ascontiguousarray(membership)
 
 
-def _rehearse(attacks: Sequence[Attack], in_mask: Array, queries: int) -> None:
+def signals_of(attack: Attack) -> tuple[str, ...]:
+    """The signals that an attack reads, the one of target and shadow first."""
+    return tuple(getattr(attack, "signals", ("phi",)))
+
+
+def signals_of_all(attacks: Sequence[Attack]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for attack in attacks for name in signals_of(attack)))
+
+
+def attack_with(attack: Attack, signals: Signals) -> Array:
+    """Scores of the user's target [records], or of every model as the target [models, records]."""
+    wanted = [signals.named(name) for name in signals_of(attack)]
+    in_mask = signals.in_mask
+    further: dict[str, Any] = {"labels": signals.labels} if getattr(attack, "labels", False) else {}
+    for name, array in zip(signals_of(attack)[1:], wanted[1:], strict=True):
+        further[name] = (array[-1], array[:-1]) if signals.has_target else array
+    if signals.has_target:
+        return attack.score(wanted[0][-1], wanted[0][:-1], in_mask[:-1], **further)
+    return attack.score_all(wanted[0], in_mask, **further)
+
+
+def _rehearse(attacks: Sequence[Attack], in_mask: Array, sizes: Layout, classes: int) -> None:
     """Run the attacks on noise under the best covered part of the mask: what they refuse, they refuse now."""
     covered = np.minimum(in_mask.sum(axis=0), (~in_mask).sum(axis=0))
     part = in_mask[:, np.argsort(-covered, kind="stable")[:256]]
-    noise = np.random.default_rng(0).normal(size=(*part.shape, queries)).astype(np.float32)
+    random = np.random.default_rng(0)
+    noise = {name: random.normal(size=(*part.shape, *axes)).astype(np.float32) for name, axes in sizes.items()}
+    noise.update({name: np.abs(array) for name, array in noise.items() if name not in ("phi", "margin", "logits")})
+    trial = Signals(
+        phi=noise.pop("phi"),
+        in_mask=part,
+        labels=np.asarray(random.integers(classes, size=part.shape[1])),
+        arrays=noise,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for attack in attacks:
-            attack.score_all(noise, part)
+            attack_with(attack, trial)
 
 
 def _is_member(is_member: Array | None, records: Records) -> Array:
@@ -166,7 +205,7 @@ def _is_member(is_member: Array | None, records: Records) -> Array:
     return np.asarray(is_member)
 
 
-def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_member: Array) -> Target:
+def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_member: Array, sizes: Layout) -> Target:
     """Query the user's model, or take its logits [records(, queries), classes]."""
     from miafast.collect import accuracies, measure
 
@@ -175,18 +214,24 @@ def _ask_target(target: Any, records: Records, queries: Sequence[Query], is_memb
         expected = (len(records), len(queries), records.classes)
         if logits.shape != expected:
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
-        phi = np.stack([logit_confidence(logits[:, q], records.y) for q in range(len(queries))], axis=-1)
-        if not np.isfinite(phi).all():
+        stats = signals_of_logits(logits.swapaxes(0, 1), records.y)  # [queries, records]
+        if not np.isfinite(stats.phi).all():
             raise ValueError(
-                f"target holds NaN or infinite logits ({(~np.isfinite(phi)).sum()} signals); give finite ones."
+                f"target holds NaN or infinite logits ({(~np.isfinite(stats.phi)).sum()} signals); give finite ones."
             )
-        correct = logits[:, 0].argmax(axis=-1) == records.y
+        found = {name: getattr(stats, name).T for name in sizes if name in OF_LOGITS}
+        found |= {"logits": logits} if "logits" in sizes else {}
+        if missing := sorted(set(sizes) - set(found)):
+            raise ValueError(
+                f"target is given as logits, from which {missing[0]} cannot be had; give the model itself."
+            )
+        signals = {name: np.ascontiguousarray(array, np.float32)[None] for name, array in found.items()}
+        correct = stats.correct[0]
     else:
         from miafast.shadow import wrap
 
-        (phi,), (correct,) = measure(wrap(target, classes=records.classes), records, queries)
-    phi = np.ascontiguousarray(phi, np.float32)
-    return Target(phi=phi, facts=accuracies(correct, is_member), is_member=is_member)
+        signals, (correct,) = measure(wrap(target, classes=records.classes), records, queries, layout=sizes)
+    return Target(signals=signals, facts=accuracies(correct, is_member), is_member=is_member)
 
 
 def _size_mismatch(target: Target, in_mask: Array) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Signals of one run, appended model by model; on disk when a folder is given, and then resumable after any kill.
 
-A folder holds ``run.json`` (what the run is; never rewritten), ``in_mask.npy``, ``labels.npy``, ``phi.npy``
-(memory-mapped, its space reserved at the start) and ``done.json`` (which models are complete, with checksums; replaced
-in one step after their rows are on disk). A row that is not in ``done.json`` does not count.
+A folder holds ``run.json`` (what the run is; never rewritten), ``in_mask.npy``, ``labels.npy``, one
+``.npy`` per signal (memory-mapped, its space reserved at the start) and ``done.json`` (which models are complete, with
+checksums; replaced in one step after their rows are on disk). A row that is not in ``done.json`` does not count.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from miafast.measurements import Layout
 from miafast.tables import Array, Signals
 
-FORMAT = 1
+FORMAT = 2
 Facts = dict[str, float]  # of one model: train_accuracy, test_accuracy, train_seconds, query_seconds
 
 
@@ -34,40 +35,49 @@ class Store:
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, Any], *, in_mask: Array, labels: Array,
-                 queries: int, has_target: bool = False) -> None:  # fmt: skip
+                 layout: Layout, has_target: bool = False) -> None:  # fmt: skip
         self.folder = folder
-        self.identity = json.loads(json.dumps({"format": FORMAT, "has_target": has_target, **identity}))
+        self.layout = dict(layout)
+        self.identity = json.loads(
+            json.dumps({"format": FORMAT, "has_target": has_target, "signals": layout, **identity})
+        )
         self.in_mask, self.labels = in_mask, labels
         self.done: dict[int, Facts] = {}
-        self._checksums: dict[int, int] = {}
+        self._checksums: dict[int, dict[str, int]] = {}
         self._lock: IO[str] | None = None
-        shape = (*in_mask.shape, queries)
+        shapes = {name: (*in_mask.shape, *axes) for name, axes in layout.items()}
         if folder is None:
-            self._phi: Array = np.empty(shape, np.float32)
+            self._arrays: dict[str, Array] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _check_ours(folder)
+        _check_ours(folder, {f"{name}.npy" for name in layout})
         self._lock = _lock(folder)
         try:
             self._claim(folder)
             _write_once(folder / "in_mask.npy", in_mask)
             _write_once(folder / "labels.npy", labels)
-            _reserve(folder / "phi.npy", shape)
-            self._phi = _open(folder / "phi.npy", shape, np.float32, mode="r+")
+            for name, shape in shapes.items():
+                _reserve(folder / f"{name}.npy", shape)
+            self._arrays = {
+                name: _open(folder / f"{name}.npy", shape, np.float32, mode="r+") for name, shape in shapes.items()
+            }
             self._read_done(folder)
         except BaseException:
             self.close()
             raise
 
-    def append(self, models: Sequence[int], phi: Array, facts: Sequence[Facts]) -> None:
-        """Write the rows of complete models: phi [len(models), records, queries]; then, in one step, count them."""
-        for model, row, fact in zip(models, phi, facts, strict=True):
-            self._phi[model] = row
-            self._checksums[model] = zlib.crc32(np.ascontiguousarray(row, np.float32).data)
+    def append(self, models: Sequence[int], signals: Mapping[str, Array], facts: Sequence[Facts]) -> None:
+        """Write the rows of complete models, [len(models), records, ...] per signal; then, in one step, count them."""
+        for place, (model, fact) in enumerate(zip(models, facts, strict=True)):
+            self._checksums[model] = {}
+            for name, array in self._arrays.items():
+                array[model] = signals[name][place]
+                self._checksums[model][name] = zlib.crc32(array[model].data)
             self.done[model] = dict(fact)
         if self.folder is not None:
-            self._phi.flush()  # type: ignore[attr-defined]
-            rows = [{"model": m, "phi_crc32": self._checksums[m], **self.done[m]} for m in sorted(self.done)]
+            for array in self._arrays.values():
+                array.flush()  # type: ignore[attr-defined]
+            rows = [{"model": m, "crc32": self._checksums[m], **self.done[m]} for m in sorted(self.done)]
             write_text(self.folder / "done.json", json.dumps({"models": rows}, indent=1))
 
     def signals(self) -> Signals:
@@ -75,7 +85,8 @@ class Store:
         if missing := sorted(set(range(len(self.in_mask))) - set(self.done)):
             raise StoreError(f"{len(missing)} of {len(self.in_mask)} models are missing (first: {missing[0]}); resume.")
         return Signals(
-            phi=self._phi, in_mask=self.in_mask, labels=self.labels, has_target=self.identity["has_target"],
+            phi=self._arrays["phi"], arrays={name: array for name, array in self._arrays.items() if name != "phi"},
+            in_mask=self.in_mask, labels=self.labels, has_target=self.identity["has_target"],
             train_accuracy=self._column("train_accuracy"), test_accuracy=self._column("test_accuracy"),
             identity=self.identity,
         )  # fmt: skip
@@ -121,12 +132,13 @@ class Store:
             return
         for row in _read_json(folder / "done.json")["models"]:
             model = int(row.pop("model"))
-            self._checksums[model] = row.pop("phi_crc32")
-            if zlib.crc32(self._phi[model].data) != self._checksums[model]:
-                raise StoreError(
-                    f"workdir={str(folder)!r}: the row of model {model} in phi.npy is damaged (checksum differs). "
-                    "Delete done.json there to measure all models again, or use a new folder."
-                )
+            self._checksums[model] = row.pop("crc32")
+            for name, array in self._arrays.items():
+                if zlib.crc32(array[model].data) != self._checksums[model][name]:
+                    raise StoreError(
+                        f"workdir={str(folder)!r}: the row of model {model} in {name}.npy is damaged (wrong checksum). "
+                        "Delete done.json there to measure all models again, or use a new folder."
+                    )
             self.done[model] = row
 
 
@@ -142,9 +154,9 @@ def reopen(folder: str | Path) -> Store:
             "Run the audit again, or use the version that wrote it."
         )
     in_mask, labels = _open(folder / "in_mask.npy"), _open(folder / "labels.npy")
-    queries = len(identity["queries"])
+    layout = {name: tuple(axes) for name, axes in identity.pop("signals").items()}
     has_target = bool(identity.pop("has_target"))
-    return Store(folder, identity, in_mask=in_mask, labels=labels, queries=queries, has_target=has_target)
+    return Store(folder, identity, in_mask=in_mask, labels=labels, layout=layout, has_target=has_target)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,9 +179,11 @@ def write_array(path: Path, array: Array) -> None:
     os.replace(partial, path)
 
 
-def _check_ours(folder: Path) -> None:
+def _check_ours(folder: Path, signals: set[str]) -> None:
+    if (folder / "run.json").exists():
+        return  # a run: `_claim` says whether it is this one
     names = {entry.name.removesuffix(".partial") for entry in folder.iterdir()}
-    foreign = sorted(names - {"run.json", "done.json", "in_mask.npy", "labels.npy", "phi.npy", "lock"})
+    foreign = sorted(names - {"run.json", "done.json", "in_mask.npy", "labels.npy", "lock"} - signals)
     if foreign:
         raise StoreError(f"workdir={str(folder)!r} holds other files ({foreign[0]}); give a new or empty folder.")
 

@@ -119,6 +119,12 @@ class Signals:
     test_accuracy: Array | None = None  # [models] the same for OUT records
     identity: Mapping[str, Any] = field(default_factory=dict)  # fingerprints of records and recipe, seed, queries
 
+    def named(self, name: str) -> Array:
+        """The signal of this name, [models, records, ...]. Raises ValueError for one that was not measured."""
+        if name != "phi" and name not in self.arrays:
+            raise ValueError(f"signal {name!r} was not measured ({', '.join(['phi', *self.arrays])} were); audit anew.")
+        return self.phi if name == "phi" else self.arrays[name]
+
     @property
     def models(self) -> int:
         return int(self.phi.shape[0])

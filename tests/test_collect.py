@@ -38,7 +38,7 @@ def run(folder: Path | None, trained: list[int], *, fail_at: int | None = None) 
         return linear(models)
 
     identity = {"queries": ["identity", "halve"]}
-    with Store(folder, identity, in_mask=MASK, labels=RECORDS.y, queries=2) as store:
+    with Store(folder, identity, in_mask=MASK, labels=RECORDS.y, layout={"phi": (2,)}) as store:
         return stage.collect(make, RECORDS, store, chunk=2, queries=["identity", lambda x: x / 2])
 
 
@@ -70,7 +70,7 @@ def test_diverged_models_are_named() -> None:
         return logits
 
     with pytest.raises(ValueError, match="model 1 answered NaN or infinite logits"):
-        stage.measure(linear([0, 1], diverged), RECORDS, ["identity"])
+        stage.measure(linear([0, 1], diverged), RECORDS, ["identity"], layout={"phi": (1,)})
 
 
 def test_phi_of_diverged_models_is_refused() -> None:
@@ -80,7 +80,7 @@ def test_phi_of_diverged_models_is_refused() -> None:
         return Confidence(phi, phi == 0)
 
     with pytest.raises(ValueError, match=r"model 11 gives NaN .* record 9"):
-        stage.measure(linear([0, 1], fused=diverged), RECORDS, ["identity"], first=10)
+        stage.measure(linear([0, 1], fused=diverged), RECORDS, ["identity"], layout={"phi": (1,)}, first=10)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,23 @@ def test_perceptrons_are_measured_without_logits_and_alike(recipe: mf.Recipe) ->
         raise AssertionError("asked for logits")
 
     queries = ["identity", lambda x: x / 2]
-    phi, correct = stage.measure(dataclasses.replace(trained, forward=forward), RECORDS, queries)
-    expected, expected_correct = stage.measure(dataclasses.replace(trained, fused=None), RECORDS, queries)
+    only_phi = {"phi": (len(queries),)}
+    found, correct = stage.measure(dataclasses.replace(trained, forward=forward), RECORDS, queries, layout=only_phi)
+    plain = dataclasses.replace(trained, fused=None)
+    answers, expected_correct = stage.measure(plain, RECORDS, queries, layout=only_phi)
+    phi, expected = found["phi"], answers["phi"]
     np.testing.assert_allclose(phi, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(correct, expected_correct)
+
+
+def test_further_signals_are_measured_in_the_same_pass() -> None:
+    layout = {"phi": (2,), "entropy": (2,), "correct": (2,), "logits": (2, 3)}
+    found, correct = stage.measure(linear([0, 1]), RECORDS, ["identity", lambda x: x / 2], layout=layout)
+    logits = np.stack([RECORDS.inputs() @ WEIGHTS[:2], RECORDS.inputs() @ WEIGHTS[:2] / 2], axis=2)
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-5, atol=1e-5)
+    for query in (0, 1):
+        expected = mf.signals(logits[:, :, query], RECORDS.y)
+        np.testing.assert_allclose(found["phi"][:, :, query], expected.phi, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found["entropy"][:, :, query], expected.entropy, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(found["correct"][:, :, query], expected.correct)
+    np.testing.assert_array_equal(correct, found["correct"][:, :, 0])

@@ -17,31 +17,38 @@ LABELS = np.arange(6) % 3
 IDENTITY = {"records": "toy", "seed": 3, "queries": ["identity", "mirror"], "recipe": {"epochs": 60}}
 PHI = np.random.default_rng(1).normal(size=(4, 6, 2)).astype(np.float32)
 FACTS = {"train_accuracy": 1.0, "test_accuracy": 0.5, "train_seconds": 2.0}
+LAYOUT = {"phi": (2,), "logits": (2, 3)}
+LOGITS = np.random.default_rng(1).normal(size=(4, 6, 2, 3)).astype(np.float32)
+
+
+def rows(which: object) -> dict[str, np.ndarray]:
+    return {"phi": PHI[which], "logits": LOGITS[which]}
 
 
 def make(folder: Path | None, **changed: object) -> Store:
-    return Store(folder, {**IDENTITY, **changed}, in_mask=MASK, labels=LABELS, queries=2)
+    return Store(folder, {**IDENTITY, **changed}, in_mask=MASK, labels=LABELS, layout=LAYOUT)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_rows_come_back_as_they_went_in(tmp_path: Path, on_disk: bool) -> None:
     with make(tmp_path / "run" if on_disk else None) as store:
-        store.append([2, 3], PHI[2:], [FACTS, FACTS])
+        store.append([2, 3], rows(slice(2, None)), [FACTS, FACTS])
         with pytest.raises(StoreError, match="2 of 4 models are missing"):
             store.signals()
-        store.append([0, 1], PHI[:2], [FACTS, FACTS])
+        store.append([0, 1], rows(slice(2)), [FACTS, FACTS])
         signals = store.signals()
         np.testing.assert_array_equal(signals.phi, PHI)
+        np.testing.assert_array_equal(signals.named("logits"), LOGITS)
         np.testing.assert_array_equal(signals.test_accuracy, [0.5] * 4)
         assert store.seconds("train_seconds") == 8.0
 
 
 def test_reopening_continues_where_it_stopped(tmp_path: Path) -> None:
     with make(tmp_path) as store:
-        store.append([1], PHI[1:2], [FACTS])
+        store.append([1], rows(slice(1, 2)), [FACTS])
     with make(tmp_path) as store:
         assert set(store.done) == {1}
-        store.append([0, 2, 3], PHI[[0, 2, 3]], [FACTS] * 3)
+        store.append([0, 2, 3], rows([0, 2, 3]), [FACTS] * 3)
     with reopen(tmp_path) as store:
         np.testing.assert_array_equal(store.signals().phi, PHI)
         np.testing.assert_array_equal(store.in_mask, MASK)
@@ -66,7 +73,7 @@ def test_another_run_is_refused(tmp_path: Path, changed: dict[str, object], mess
 def test_another_split_is_refused(tmp_path: Path) -> None:
     make(tmp_path).close()
     with pytest.raises(StoreError, match=r"in_mask\.npy.*differs"):
-        Store(tmp_path, IDENTITY, in_mask=~MASK, labels=LABELS, queries=2)
+        Store(tmp_path, IDENTITY, in_mask=~MASK, labels=LABELS, layout=LAYOUT)
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_row_is_found(tmp_path: Path) -> None:
     with make(tmp_path) as store:
-        store.append([0], PHI[:1], [FACTS])
+        store.append([0], rows(slice(1)), [FACTS])
     phi = np.load(tmp_path / "phi.npy", mmap_mode="r+")
     phi[0, 3, 1] += 1
     phi.flush()
@@ -95,7 +102,7 @@ def test_a_damaged_row_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["phi.npy", "in_mask.npy", "run.json", "done.json"])
 def test_truncated_files_are_refused(tmp_path: Path, name: str) -> None:
     with make(tmp_path) as store:
-        store.append([0], PHI[:1], [FACTS])
+        store.append([0], rows(slice(1)), [FACTS])
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(StoreError, match=name):
@@ -112,7 +119,7 @@ def test_a_row_without_its_mark_does_not_count(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.append([0], PHI[:1], [FACTS])
+            store.append([0], rows(slice(1)), [FACTS])
     store.close()
     with make(tmp_path) as store:
         assert not store.done
