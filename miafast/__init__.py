@@ -1,5 +1,10 @@
 """miafast measures what a trained model leaks about its training set. Start with `audit`."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from miafast import whitebox
 from miafast.attacks.lira import LiRA
 from miafast.attacks.rmia import RMIA
@@ -7,17 +12,42 @@ from miafast.attacks.threshold import Threshold
 from miafast.audit import audit
 from miafast.data import load
 from miafast.defense_table import defense_table
+from miafast.extraction import exposure
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.linear_confidence import linear_confidence
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.ops.signals import signals
+from miafast.poisoning import mislabel, poison, truth_serum
 from miafast.report import Report
 from miafast.roc import Roc, roc
 from miafast.shadow import Recipe, membership
 from miafast.tables import Records, Signals
 
+if TYPE_CHECKING:
+    from miafast.extraction import extract, language_signals
+    from miafast.inversion import invert
+
+#: Names that run models: their modules, and with them torch, are imported when first asked for.
+_LAZY = {
+    "extract": "miafast.extraction",
+    "invert": "miafast.inversion",
+    "language_signals": "miafast.extraction",
+}
+
 __version__ = "0.1.0"
 __all__ = [
     "RMIA", "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
-    "defense_table", "linear_confidence", "load", "logit_confidence", "membership", "roc", "signals", "whitebox",
+    "defense_table", "exposure", "extract", "invert", "language_signals", "linear_confidence", "load",
+    "logit_confidence", "membership", "mislabel", "poison", "roc", "signals", "truth_serum", "whitebox",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(f"{name} runs models, which needs PyTorch: pip install 'miafast[train]'.") from None
