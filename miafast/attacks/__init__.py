@@ -1,14 +1,56 @@
 """Signals in, scores out: one attack per file, every score higher = more likely a member."""
 
+from collections.abc import Callable
+from typing import Any
+
+from miafast.attacks.attack_p import AttackP
+from miafast.attacks.attack_r import AttackR
+from miafast.attacks.augmentation_robustness import AugmentationRobustness
 from miafast.attacks.bayes_score import BASE
+from miafast.attacks.boundary import BoundaryDistance
+from miafast.attacks.gap import Gap
 from miafast.attacks.lira import LiRA, ReleasedLiRA
+from miafast.attacks.long import Long
+from miafast.attacks.merlin import Merlin
+from miafast.attacks.morgan import Morgan
+from miafast.attacks.noise_robustness import NoiseRobustness
 from miafast.attacks.quantile import FittedQuantile, Quantile
 from miafast.attacks.ramia import RaMIA
 from miafast.attacks.rmia import RMIA
+from miafast.attacks.sablayrolles import Sablayrolles
+from miafast.attacks.shokri import PooledClassesWarning, Shokri
+from miafast.attacks.song_mittal import Confidence, Entropy, ModifiedEntropy
 from miafast.attacks.threshold import Threshold
 from miafast.attacks.unscored import UnscoredRecordsWarning
+from miafast.attacks.watson import Watson
+
+#: What the command line calls the attacks; `--attacks all` runs every one, in this order.
+ATTACKS: dict[str, Callable[[], Any]] = {
+    "lira-online": LiRA,
+    "lira-offline": lambda: LiRA(mode="offline"),
+    "rmia-online": RMIA,
+    "rmia-offline": lambda: RMIA(mode="offline"),
+    "base": BASE,
+    "watson": Watson,
+    "sablayrolles": Sablayrolles,
+    "attack-r": AttackR,
+    "attack-p": AttackP,
+    "long": Long,
+    "shokri": Shokri,
+    "confidence": lambda: Confidence(thresholds="class-wise"),
+    "entropy": lambda: Entropy(thresholds="class-wise"),
+    "modified-entropy": lambda: ModifiedEntropy(thresholds="class-wise"),
+    "merlin": Merlin,
+    "morgan": Morgan,
+    "noise-robustness": NoiseRobustness,
+    "boundary-distance": BoundaryDistance,
+    "loss-threshold": Threshold,
+    "gap": Gap,
+}
 
 __all__ = [
-    "BASE", "RMIA", "FittedQuantile", "LiRA", "Quantile", "RaMIA", "ReleasedLiRA", "Threshold",
-    "UnscoredRecordsWarning",
+    "ATTACKS", "BASE", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance", "Confidence",
+    "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy", "Morgan", "NoiseRobustness",
+    "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri", "Threshold",
+    "UnscoredRecordsWarning", "Watson",
 ]  # fmt: skip

@@ -1,0 +1,179 @@
+"""Data made up for shadow models: by asking the target, from marginals, or from noisy real records.
+
+Source: Shokri et al. 2017, "Membership inference attacks against machine learning models", section V-C, Algorithm 1.
+Everything about a record follows from (seed, its index), however many are made beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from miafast.ops.mlp_steps import mix
+from miafast.tables import Array
+
+GOLDEN = 0x9E3779B1
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """Records that a target was climbed to, and which of them it accepted."""
+
+    x: Array  # [records, features] float32: accepted, or the best seen
+    confidence: Array  # [records] the target's probability of the class of x
+    accepted: Array  # [records] bool; False: iter_max queries were not enough
+    queries: Array  # [records] how often the target was asked
+
+
+def climb(
+    predict: Callable[[Array], Array], classes: Array, *, features: int, low: Any = None, high: Any = None,
+    conf_min: float = 0.2, k_max: int = 128, k_min: int = 4, rej_max: int = 10, iter_max: int = 1000, seed: int = 0,
+    batch: int = 1024,
+) -> Synthesis:  # fmt: skip
+    """Hill climbing on the target for a record of each of ``classes`` [records]; up to ``batch`` climb at once.
+
+    ``predict`` takes float32 [batch, features] and gives probabilities [batch, classes]. Features are binary, 0 or 1,
+    and redrawing flips them; with ``low`` and ``high`` (numbers or [features]) real, redrawn uniformly between.
+    Each record climbs by Algorithm 1: a proposal at least as likely as the best is kept, and returned with its
+    probability if its class is the argmax and above ``conf_min``; after more than ``rej_max`` rejections in a row k is
+    halved, not below ``k_min``; then k random features of the best are redrawn. Batches of different sizes give
+    the same records where ``predict`` rounds each row alike whatever stands beside it.
+
+    Raises ValueError for options out of range or predictions of another shape.
+
+    >>> def predict(x):
+    ...     return np.c_[1 - x.mean(axis=1), x.mean(axis=1)]
+    >>> found = climb(predict, np.array([0, 1]), features=8, conf_min=0.7, k_max=2, k_min=1)
+    >>> found.accepted.tolist(), bool((found.confidence > 0.7).all())
+    ([True, True], True)
+    """
+    classes = np.asarray(classes)
+    _check(classes, features, low, high, conf_min, k_max, k_min, rej_max, iter_max, batch)
+    k_max, k_min = min(k_max, features), min(k_min, features)
+    made = Synthesis(
+        np.zeros((len(classes), features), np.float32), np.zeros(len(classes)), np.zeros(len(classes), bool),
+        np.zeros(len(classes), np.int64),
+    )  # fmt: skip
+    rows = np.arange(0)  # which records climb now
+    waiting, first = 0, _hash(np.uint32(seed), 0)
+    best, confidence = np.zeros((0, features), np.float32), np.zeros(0)
+    asked, rejected, k = (np.zeros(0, np.int64) for _ in range(3))
+    proposal, order = best, np.zeros((0, features), np.int32)
+    while len(rows) or waiting < len(classes):
+        if (free := min(batch - len(rows), len(classes) - waiting)) > 0:
+            new = np.arange(waiting, waiting + free)
+            waiting += free
+            start = _start(_hash(_keys(first, new), 0), features, low, high)
+            rows, best, proposal = np.r_[rows, new], np.r_[best, start], np.r_[proposal, start]
+            confidence, asked = np.r_[confidence, np.zeros(free)], np.r_[asked, np.zeros(free, np.int64)]
+            rejected, k = np.r_[rejected, np.zeros(free, np.int64)], np.r_[k, np.full(free, k_max)]
+            order = np.r_[order, np.tile(np.arange(features, dtype=np.int32), (free, 1))]
+        y = np.asarray(predict(proposal))
+        if y.ndim != 2 or len(y) != len(rows) or y.shape[1] <= classes.max():
+            raise ValueError(f"predict gives {y.shape} for {len(rows)} records; give probabilities [batch, classes].")
+        asked += 1
+        step = _hash(_keys(first, rows), asked)
+        of_class = y[np.arange(len(rows)), classes[rows]]
+        better = of_class >= confidence
+        done = better & (of_class > conf_min) & (y.argmax(axis=1) == classes[rows]) & (_uniform(step, 0) < of_class)
+        best[better], confidence[better] = proposal[better], of_class[better]
+        rejected = np.where(better, 0, rejected + 1)
+        halve = rejected > rej_max
+        k, rejected = np.where(halve, np.maximum(k_min, -(-k // 2)), k), np.where(halve, 0, rejected)
+        if np.any(over := done | (asked >= iter_max)):
+            ended = rows[over]
+            made.x[ended], made.confidence[ended] = best[over], confidence[over]
+            made.accepted[ended], made.queries[ended] = done[over], asked[over]
+            rows, best, confidence, asked, rejected, k, order, step = (
+                each[~over] for each in (rows, best, confidence, asked, rejected, k, order, step)
+            )
+        proposal = best.copy()
+        _redraw(proposal, order, k, step, low, high)
+    return made
+
+
+def from_marginals(x: Array, records: int, *, seed: int = 0) -> Array:
+    """[records, features]: every feature drawn from its own values in x [real records, features], independently."""
+    _check_table(x)
+    keys = _hash(_keys(_hash(np.uint32(seed), 1), np.arange(records))[:, None], np.arange(x.shape[1]))
+    return x[_below(keys, len(x)), np.arange(x.shape[1])]
+
+
+def from_noisy(x: Array, *, share: float = 0.1, seed: int = 0) -> Array:
+    """x [records, features] of 0 and 1 with this share of each record's features flipped, chosen at random."""
+    _check_table(x)
+    if not 0 <= share <= 1 or not np.isin(x, (0, 1)).all():
+        raise ValueError(f"share={share}: give a share in [0, 1], and x of 0 and 1 alone (binary features).")
+    keys = _hash(_keys(_hash(np.uint32(seed), 2), np.arange(len(x)))[:, None], np.arange(x.shape[1]))
+    flipped = np.argsort(keys, axis=1, kind="stable")[:, : round(share * x.shape[1])]
+    noisy = x.copy()
+    np.put_along_axis(noisy, flipped, 1 - np.take_along_axis(x, flipped, 1).astype(np.int8), 1)
+    return noisy
+
+
+def _redraw(x: Array, order: Array, k: Array, step: Array, low: Any, high: Any) -> None:
+    """Redraw k random features of each record in place: the first k of a shuffle (Fisher and Yates) of its features."""
+    features = x.shape[1]
+    for place in range(int(k.max(initial=0))):
+        rows = np.flatnonzero(k > place)
+        other = place + _below(_hash(step[rows], 2 * place + 1), features - place)
+        chosen = order[rows, other]
+        order[rows, other] = order[rows, place]
+        order[rows, place] = chosen
+        x[rows, chosen] = (
+            1.0 - x[rows, chosen] if low is None else _between(step[rows], 2 * place + 2, chosen, features, low, high)
+        )
+
+
+def _start(keys: Array, features: int, low: Any, high: Any) -> Array:
+    columns = np.arange(features)
+    if low is None:
+        return (_hash(keys[:, None], columns) >> np.uint32(31)).astype(np.float32)
+    return _between(keys[:, None], columns, columns, features, low, high).astype(np.float32)
+
+
+def _between(keys: Array, slot: Any, column: Array, features: int, low: Any, high: Any) -> Array:
+    least, most = (np.broadcast_to(np.asarray(each, np.float64), features)[column] for each in (low, high))
+    return np.asarray(least + (most - least) * _uniform(keys, slot))
+
+
+def _keys(first: Array, records: Array) -> Array:
+    return _hash(first, records)
+
+
+def _hash(key: Any, slot: Any) -> Array:
+    """uint32 of (key, slot)."""
+    spread = (np.asarray(slot, np.uint64) * np.uint64(GOLDEN)).astype(np.uint32)
+    return mix(np.bitwise_xor(mix(np.atleast_1d(np.asarray(key, np.uint32))), spread))
+
+
+def _uniform(key: Array, slot: Any) -> Array:
+    return np.asarray(_hash(key, slot) * 2.0**-32)
+
+
+def _below(draws: Array, count: int) -> Array:
+    """uint32 draws as whole numbers in [0, count)."""
+    return np.asarray((draws.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
+
+
+def _check_table(x: Array) -> None:
+    if not isinstance(x, np.ndarray) or x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"x has shape {np.shape(x)}; give an array [records, features] with at least one of each.")
+
+
+def _check(
+    classes: Array, features: int, low: Any, high: Any, conf_min: float, k_max: int, k_min: int, rej_max: int,
+    iter_max: int, batch: int,
+) -> None:  # fmt: skip
+    if classes.ndim != 1 or classes.dtype.kind not in "iu" or len(classes) == 0 or classes.min() < 0:
+        raise ValueError(f"classes is {classes.dtype} {classes.shape}; give the class of each wanted record.")
+    if (low is None) != (high is None) or (low is not None and np.any(np.asarray(low) >= np.asarray(high))):
+        raise ValueError(f"low={low}, high={high}; give both, low < high, for real features, or neither for binary.")
+    if not 0 <= conf_min < 1 or not 1 <= k_min <= k_max or min(features, iter_max, batch) < 1 or rej_max < 0:
+        raise ValueError(
+            f"conf_min={conf_min}, k_min={k_min}, k_max={k_max}, rej_max={rej_max}, iter_max={iter_max}, "
+            f"features={features}, batch={batch}; need 0 <= conf_min < 1, 1 <= k_min <= k_max, and counts >= 1."
+        )
