@@ -7,6 +7,7 @@ shadow model alike: the attacker knows the defence. A training defence changes t
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -281,7 +282,9 @@ class DPSGD:
         return f"dp-sgd:{self.epsilon:g}"
 
     def recipe(self, recipe: Recipe) -> TrainFunction:
-        from miafast.shadow.private import train_privately  # here, because it imports torch and Opacus
+        if importlib.util.find_spec("opacus") is None:
+            raise ModuleNotFoundError("DP-SGD needs Opacus: pip install 'miafast[dp]'.", name="opacus")
+        from miafast.shadow.private import train_privately  # here, because it imports torch
 
         return functools.partial(train_privately, recipe=recipe, epsilon=self.epsilon, delta=self.delta, clip=self.clip)
 

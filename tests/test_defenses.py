@@ -268,6 +268,12 @@ def test_patience_without_end_is_training_to_the_best_epoch_of_all() -> None:
     assert losses[0] == losses[1] < math.log(2)
 
 
+def test_without_opacus_its_package_is_named_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'miafast\[dp\]'"):
+        mf.audit(RECORDS, mf.Recipe(hidden=(8,), epochs=1), shadows=6, defense="dp-sgd:8")
+
+
 class TestPrivateTraining:
     recipe = mf.Recipe(hidden=(16,), epochs=5, batch_size=50, optimizer="sgd", learning_rate=0.5)
     easy = mf.Records(X, (X[:, 0] > 0).astype(int), classes=2)
