@@ -103,7 +103,7 @@ def test_confidence_noise_repeats_differs_and_has_its_spread() -> None:
     np.testing.assert_array_equal(ConfidenceNoise(0.01)(logits), ConfidenceNoise(0.01)(logits))
     np.testing.assert_array_equal(ConfidenceNoise(0.01)(logits[5:9]), ConfidenceNoise(0.01)(logits)[5:9])
     assert not np.array_equal(ConfidenceNoise(0.01)(logits), ConfidenceNoise(0.01, seed=1)(logits))
-    from miafast.defenses import _normal
+    from miafast.defenses.answers import _normal
 
     draws = _normal(logits.astype(np.float32), 0)
     assert abs(draws.mean()) < 4 / math.sqrt(draws.size)
