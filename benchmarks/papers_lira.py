@@ -53,7 +53,7 @@ ABLATION_SAYS = (
     "IN & OUT thresholds with the middle of both means (Sablayrolles et al.), and each step adds to the one above. "
     "Every model is the target in turn; 95 % intervals over all targets. Published: TPR at 0.1 % FPR, 256 shadows, on "
     "CIFAR-10 (WideResNet) and Purchase-100 (an mlp of tables, as location30 is one). Our models are small and our "
-    "shadows fewer, so the order is what can be compared."
+    "shadows fewer, so the order is what can be compared. With one query the loss and phi order records alike."
 )
 CURVE_SAYS = (
     "Online LiRA by number of shadows and variance rule: 8 targets with coin-flip members, shadows in nested balanced "

@@ -103,7 +103,7 @@ def test_confidence_noise_repeats_differs_and_has_its_spread() -> None:
     np.testing.assert_array_equal(ConfidenceNoise(0.01)(logits), ConfidenceNoise(0.01)(logits))
     np.testing.assert_array_equal(ConfidenceNoise(0.01)(logits[5:9]), ConfidenceNoise(0.01)(logits)[5:9])
     assert not np.array_equal(ConfidenceNoise(0.01)(logits), ConfidenceNoise(0.01, seed=1)(logits))
-    from miafast.defenses import _normal
+    from miafast.defenses.answers import _normal
 
     draws = _normal(logits.astype(np.float32), 0)
     assert abs(draws.mean()) < 4 / math.sqrt(draws.size)
@@ -266,6 +266,12 @@ def test_patience_without_end_is_training_to_the_best_epoch_of_all() -> None:
         for each in by_patience
     ]
     assert losses[0] == losses[1] < math.log(2)
+
+
+def test_without_opacus_its_package_is_named_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'miafast\[dp\]'"):
+        mf.audit(RECORDS, mf.Recipe(hidden=(8,), epochs=1), shadows=6, defense="dp-sgd:8")
 
 
 class TestPrivateTraining:

@@ -71,7 +71,6 @@ def noise_multiplier(epsilon: float, delta: float, *, sample_rate: float, steps:
     """
     if math.isinf(epsilon):
         return 0.0
-    _opacus()
     from opacus.accountants.utils import get_noise_multiplier
 
     with warnings.catch_warnings():
@@ -91,10 +90,8 @@ def noise_multiplier(epsilon: float, delta: float, *, sample_rate: float, steps:
 
 
 def _opacus() -> Any:
-    try:
-        import opacus
-        import opacus.optimizers
-        import opacus.validators
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"DP-SGD needs {error.name}: pip install 'miafast[dp]'.", name=error.name) from None
+    import opacus
+    import opacus.optimizers
+    import opacus.validators
+
     return opacus
