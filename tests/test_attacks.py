@@ -10,6 +10,7 @@ from scipy import stats
 
 import miafast as mf
 from miafast.attacks import ReleasedLiRA, UnscoredRecordsWarning
+from miafast.attacks.unscored import explain_nan
 
 ATTACKS = [
     mf.LiRA(),
@@ -61,9 +62,18 @@ def test_the_released_code_refuses_what_it_never_had(options: dict[str, str]) ->
 
 def test_attacks_say_what_they_are() -> None:
     assert [each.name for each in ATTACKS] == [
-        "LiRA online", "LiRA offline", "LiRA online", "LiRA offline", "LiRA online (released code)", "loss threshold",
+        "LiRA online", "LiRA offline", "LiRA online, multivariate queries", "LiRA offline, multivariate queries",
+        "LiRA online (released code)", "loss threshold",
     ]  # fmt: skip
     assert all(each.signals == ("phi",) for each in ATTACKS)
+    others = (
+        mf.LiRA(variance="pooled"), mf.LiRA("offline", "median", "total", "two-sided"),
+        mf.LiRA.released_code("total", "offline"),
+    )  # fmt: skip
+    assert [each.name for each in others] == [
+        "LiRA online, pooled variance", "LiRA offline, two-sided, total variance, median centers",
+        "LiRA offline (released code, total variance)",
+    ]  # fmt: skip
     assert "variance='pooled'" in repr(mf.LiRA(variance="pooled"))
     assert mf.LiRA() == mf.LiRA()
     with pytest.raises(AttributeError):
@@ -230,6 +240,19 @@ def test_no_record_that_can_be_scored_is_an_error() -> None:
     in_mask[0] = True
     with pytest.raises(ValueError, match=r"no record with enough IN and OUT models.*train more models"):
         mf.LiRA(variance="per-record").score(phi[0], phi, in_mask)
+
+
+def test_what_was_used_is_not_recommended() -> None:
+    phi, in_mask = leaky(models=4, records=6)
+    in_mask[:, ::2], in_mask[:, 1::2] = True, False
+    with pytest.raises(ValueError, match=r"no record with enough") as said:
+        mf.LiRA(variance="shrunken").score(phi[0], phi, in_mask)
+    assert "shrunken" not in str(said.value)
+    assert "mode='offline'" in str(said.value)
+    with pytest.raises(ValueError, match=r"shrunken, pooled"):
+        mf.LiRA(variance="per-record").score(phi[0], phi, in_mask)
+    with pytest.raises(ValueError, match=r"train more models\.$"):
+        explain_nan(np.full(3, np.nan), shadow=phi)
 
 
 def test_signals_that_all_agree_do_not_divide_by_zero() -> None:

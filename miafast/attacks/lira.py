@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-import numpy as np
-
-from miafast.attacks.shapes import find_not_finite, with_queries
-from miafast.ops.dispatch import device_of
+from miafast.attacks.shapes import with_queries
+from miafast.attacks.unscored import explain_nan
 from miafast.ops.lira import CENTERS, MODES, TAILS, check_choice, lira
 from miafast.ops.lira_leave_one_out import lira_leave_one_out
 from miafast.ops.lira_multivariate import lira_multivariate, lira_multivariate_leave_one_out
@@ -17,10 +14,6 @@ from miafast.ops.lira_released_code import lira_released_code, lira_released_cod
 from miafast.ops.variance_prior import VARIANCES
 
 QUERIES = ("mean", "multivariate")
-
-
-class UnscoredRecordsWarning(UserWarning):
-    """Some records have too few IN or OUT models for the variance rule; their scores are NaN, all others are right."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +70,16 @@ class LiRA:
 
     @property
     def name(self) -> str:
-        """What reports call the attack."""
-        return f"LiRA {self.mode}"
+        """What reports call the attack: its mode, and every option that is not the default."""
+        chosen = {
+            "tail": self.tail,
+            "variance": f"{self.variance} variance",
+            "center": f"{self.center} centers",
+            "queries": f"{self.queries} queries",
+        }
+        defaults = {each.name: each.default for each in fields(self)}
+        told = [words for option, words in chosen.items() if getattr(self, option) != defaults[option]]
+        return ", ".join((f"LiRA {self.mode}", *told))
 
     @staticmethod
     def released_code(variance: str = "per-record", mode: str = "online") -> ReleasedLiRA:
@@ -106,7 +107,7 @@ class LiRA:
         target, shadow = with_queries("target", target, 1), with_queries("shadow", shadow, 2)
         op = lira_multivariate if self.queries == "multivariate" else lira
         scores = op(target, shadow, in_mask, **self._options())
-        _explain_nan(scores, target=target, shadow=shadow)
+        explain_nan(scores, remedy=self._remedy(), target=target, shadow=shadow)
         return scores
 
     def score_all(self, shadow: Any, in_mask: Any) -> Any:
@@ -122,8 +123,13 @@ class LiRA:
         shadow = with_queries("shadow", shadow, 2)
         op = lira_multivariate_leave_one_out if self.queries == "multivariate" else lira_leave_one_out
         scores = op(shadow, in_mask, **self._options())
-        _explain_nan(scores, shadow=shadow)
+        explain_nan(scores, remedy=self._remedy(), shadow=shadow)
         return scores
+
+    def _remedy(self) -> str:
+        if self.variance == "per-record":
+            return "a variance rule that needs fewer (shrunken, pooled)"
+        return "mode='offline', which needs OUT models only" if self.mode == "online" else ""
 
     def _options(self) -> dict[str, str]:
         variance = "shrunken" if self.variance == "auto" else self.variance
@@ -151,41 +157,19 @@ class ReleasedLiRA:
     @property
     def name(self) -> str:
         """What reports call the attack."""
-        return f"LiRA {self.mode} (released code)"
+        fixed = ", total variance" if self.variance == "total" else ""
+        return f"LiRA {self.mode} (released code{fixed})"
 
     def score(self, target: Any, shadow: Any, in_mask: Any) -> Any:
         """As `LiRA.score`; raises ValueError where some record has no IN (or no OUT) model, as truncation needs one."""
         target, shadow = with_queries("target", target, 1), with_queries("shadow", shadow, 2)
         scores = lira_released_code(target, shadow, in_mask, mode=self.mode, variance=self.variance)
-        _explain_nan(scores, target=target, shadow=shadow)
+        explain_nan(scores, remedy="miafast.LiRA()", target=target, shadow=shadow)
         return scores
 
     def score_all(self, shadow: Any, in_mask: Any) -> Any:
         """As `LiRA.score_all`, one `score` per model; with balanced masks a counterpart is left out in the same way."""
         shadow = with_queries("shadow", shadow, 2)
         scores = lira_released_code_leave_one_out(shadow, in_mask, mode=self.mode, variance=self.variance)
-        _explain_nan(scores, shadow=shadow)
+        explain_nan(scores, remedy="miafast.LiRA()", shadow=shadow)
         return scores
-
-
-def _explain_nan(scores: Any, **signals: Any) -> None:
-    """NaN scores come from signals that are not finite (an error) or from too few models (a warning)."""
-    if device_of(scores) != "cpu":
-        return  # to look at them would be to wait for the device
-    verdicts = np.asarray(scores)
-    if not verdicts.size or not np.isnan(verdicts.min()):
-        return
-    for name, array in signals.items():
-        find_not_finite(name, array)
-    unscored = np.flatnonzero(np.isnan(verdicts).reshape(-1, verdicts.shape[-1]).any(axis=0))
-    if np.isnan(verdicts).all():
-        raise ValueError(
-            "in_mask leaves no record with enough IN and OUT models to score; train more models, "
-            "or use a variance rule that needs fewer (shrunken, pooled)."
-        )
-    warnings.warn(
-        f"{len(unscored)} of {verdicts.shape[-1]} records (first: {unscored[0]}) have too few IN or OUT models for "
-        f"some target: {int(np.isnan(verdicts).sum())} scores are NaN. Train more models, or drop these records.",
-        UnscoredRecordsWarning,
-        stacklevel=3,
-    )
