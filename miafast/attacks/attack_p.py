@@ -14,7 +14,7 @@ from miafast.ops.population_share import population_share
 
 @dataclass(frozen=True)
 class AttackP:
-    """Attack-P of Ye et al. (2022), "Enhanced membership inference attacks against machine learning models", §4.2.
+    """Attack-P of Ye et al. (2022), "Enhanced membership inference attacks against machine learning models".
 
     Member if the loss is below the alpha-quantile of the target's losses on a population. The score is one minus the
     loss's percentile there: the share of the population with a higher loss, ties counting half. For one target it ranks

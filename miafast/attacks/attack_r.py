@@ -13,7 +13,7 @@ from miafast.ops.out_percentile import SMOOTHS, out_percentile
 
 @dataclass(frozen=True)
 class AttackR:
-    """Attack-R of Ye et al. (2022), "Enhanced membership inference attacks against machine learning models", §4.3.
+    """Attack-R of Ye et al. (2022), "Enhanced membership inference attacks against machine learning models".
 
     Member if the loss is below the alpha-quantile of the record's losses under reference (OUT) models. The score is one
     minus the loss's percentile among them: the share of OUT models with a higher loss, ties counting half.
@@ -23,7 +23,7 @@ class AttackR:
     the fitted percentile's normal quantile: (mean - loss) / sd, (phi - mean) / sd. ``"logit"`` ranks one record as LiRA
     offline with per-record variance does.
 
-    Attack-D (their §4.4) is this score with shadows that were distilled from the target: give `miafast.audit` the
+    Attack-D is this score with shadows that were distilled from the target: give `miafast.audit` the
     target and, as recipe, a function that trains on the target's answers instead of the labels. A target needs shadows
     of its own then, so there is no such attack with every model in turn as the target.
 

@@ -10,7 +10,7 @@ from miafast.attacks.direct import mean_query
 
 @dataclass(frozen=True)
 class AugmentationRobustness:
-    """Augmentation attack of Choquette-Choo et al. (2021), "Label-only membership inference attacks", §4.2.
+    """Augmentation attack of Choquette-Choo et al. (2021), "Label-only membership inference attacks".
 
     The score is the share of queries (see `miafast.queries`: mirrored and shifted inputs) whose label the target
     predicts: labels only. The paper trains a model on which queries are right; the share treats them alike and needs no

@@ -10,7 +10,7 @@ from miafast.attacks.direct import first_query
 
 @dataclass(frozen=True)
 class BoundaryDistance:
-    """Decision-boundary attack of Choquette-Choo et al. (2021), "Label-only membership inference attacks", §4.3.
+    """Decision-boundary attack of Choquette-Choo et al. (2021), "Label-only membership inference attacks".
 
     The score is the distance (L2, on inputs as the model sees them) from the record to where the target's answer
     changes, as `miafast.boundary_distance` finds it within ``queries`` questions by HopSkipJump; 0 for a record that is

@@ -13,7 +13,7 @@ from miafast.ops.higher_share import higher_share
 
 @dataclass(frozen=True)
 class Merlin:
-    """Merlin of Jayaraman et al. (2021), "Revisiting membership inference under realistic assumptions", §5.2.
+    """Merlin of Jayaraman et al. (2021), "Revisiting membership inference under realistic assumptions".
 
     The score is the share of ``copies`` copies of the record, Gaussian noise of standard deviation ``sigma`` on its
     input, on which the target's loss is higher than on the record itself (100 and 0.01 in the paper). No shadows are

@@ -15,7 +15,7 @@ from miafast.ops.loss_window import loss_window
 
 @dataclass(frozen=True)
 class Morgan:
-    """Morgan of Jayaraman et al. (2021), "Revisiting membership inference under realistic assumptions", §5.3.
+    """Morgan of Jayaraman et al. (2021), "Revisiting membership inference under realistic assumptions".
 
     Member if low <= loss <= high and the Merlin ratio is at least a threshold: of records with the very lowest losses
     many are easy non-members. The score is the Merlin ratio for records whose loss lies in the window, and the ratio

@@ -11,7 +11,7 @@ from miafast.attacks.merlin import check_noise
 
 @dataclass(frozen=True)
 class NoiseRobustness:
-    """Noise robustness of Choquette-Choo et al. (2021), "Label-only membership inference attacks", §4.1.
+    """Noise robustness of Choquette-Choo et al. (2021), "Label-only membership inference attacks".
 
     The score is the share of ``copies`` copies of the record, Gaussian noise of standard deviation ``sigma`` on its
     input, whose label the target predicts: labels only. The best sigma depends on the data. No shadows are needed or

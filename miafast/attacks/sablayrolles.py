@@ -14,7 +14,7 @@ from miafast.ops.difficulty import difficulty
 class Sablayrolles:
     """MAT of Sablayrolles et al. (2019), "White-box vs black-box: Bayes optimal strategies for membership inference".
 
-    The score is (mean loss of IN models + mean loss of OUT models) / 2 - loss: their equation 16, s(z) = -loss + tau(z)
+    The score is (mean loss of IN models + mean loss of OUT models) / 2 - loss: -loss + tau(z),
     with a threshold per record. The loss is softplus(-phi); several queries are averaged.
 
     >>> import numpy as np

@@ -74,7 +74,7 @@ def _given(shadow: Any, in_mask: Any, labels: Any) -> Any:
 class Confidence(_Metric):
     """Confidence attack of Song & Mittal (2021), "Systematic evaluation of privacy risks of machine learning models".
 
-    Member if p_y >= t_y (their equation 6). The score is phi = log p_y - log(1 - p_y), which orders as p_y does and
+    Member if p_y >= t_y. The score is phi = log p_y - log(1 - p_y), which orders as p_y does and
     never saturates, or phi - logit(t_y). See ``thresholds`` in `Entropy`.
 
     >>> import numpy as np
@@ -89,7 +89,7 @@ class Confidence(_Metric):
 
 @dataclass(frozen=True)
 class Entropy(_Metric):
-    """Entropy attack of Song & Mittal (2021): member if -sum p log p <= t_y (their equation 7); no label is needed.
+    """Entropy attack of Song & Mittal (2021): member if -sum p log p <= t_y; no label is needed.
 
     The score is minus the entropy, in nats, or t_y - entropy: ``thresholds="class-wise"`` takes, per class, the t_y
     that separates the shadows' members best by balanced accuracy (the authors' rule). A score of 0 or more is then
@@ -107,7 +107,7 @@ class Entropy(_Metric):
 
 @dataclass(frozen=True)
 class ModifiedEntropy(_Metric):
-    """Modified-entropy attack of Song & Mittal (2021): member if Mentr(p, y) <= t_y (their equations 8 and 9).
+    """Modified-entropy attack of Song & Mittal (2021): member if Mentr(p, y) <= t_y (their equation 8).
 
     Mentr = -(1 - p_y) log p_y - sum over j != y of p_j log(1 - p_j): an entropy that is small only if the sure answer
     is right. The score is minus that, or t_y - Mentr. See ``thresholds`` in `Entropy`.

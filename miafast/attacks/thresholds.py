@@ -36,7 +36,7 @@ def from_training_loss(scores: Array, is_member: Array) -> Cutoff:
     >>> from_training_loss(np.array([-1.0, -3.0, -9.0]), np.array([True, True, False])).value
     -2.0
     """
-    values, members, _ = _sides(scores, is_member)
+    _, members, _ = _sides(scores, is_member)
     return Cutoff(float(members.mean()), "training loss", "mean over the target's members", len(members))
 
 
@@ -78,7 +78,7 @@ def from_shadows(scores: Array, in_mask: Array, *, fpr: float | None = None) -> 
 def from_population(scores: Array, *, fpr: float) -> Cutoff:
     """The threshold that a new non-member reaches with probability at most ``fpr``: scores [population] of the target.
 
-    It lies above the k-th highest score with k = floor(fpr · (population + 1)): k / (population + 1) <= fpr is exact for
+    It is the k-th highest score, k = floor(fpr · (population + 1)): k / (population + 1) <= fpr is exact for
     exchangeable scores, where the plain quantile is not.
 
     Raises ValueError for NaN and where the population is too small for the rate (k = 0).

@@ -14,7 +14,7 @@ from miafast.ops.difficulty import difficulty
 class Watson:
     """Watson et al. (2022), "On the importance of difficulty calibration in membership inference attacks".
 
-    The score is the mean loss of OUT models - loss (their equation 3, with the loss as the score to calibrate). The
+    The score is the mean loss of OUT models - loss, their calibrated score of minus the loss. The
     loss is softplus(-phi); several queries are averaged.
 
     >>> import numpy as np

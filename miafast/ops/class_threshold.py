@@ -42,7 +42,7 @@ def above_class_threshold(target: Array | None, shadow: Array, in_mask: Array, l
     Raises:
         ValueError: shapes or dtypes that do not fit.
 
-    Source: Song & Mittal 2021, "Systematic evaluation of privacy risks of machine learning models", §3.2.
+    Source: Song & Mittal 2021, "Systematic evaluation of privacy risks of machine learning models".
 
     >>> shadow = np.array([[[5.0], [1.0]], [[4.0], [3.0]], [[2.0], [0.0]]])
     >>> mask = np.array([[True, True], [True, False], [False, False]])  # class 0: 5, 4 IN; class 1: 1 IN; 3, 0 OUT

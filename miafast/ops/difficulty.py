@@ -45,8 +45,8 @@ def difficulty(target: Array | None, shadow: Array, in_mask: Array, *, mode: str
     Raises:
         ValueError: shapes, dtypes or a mode that do not fit.
 
-    Source: Watson et al. 2022, "On the importance of difficulty calibration in membership inference attacks", equation
-    3; Sablayrolles et al. 2019, "White-box vs black-box: Bayes optimal strategies for membership inference", §5.
+    Source: Watson et al. 2022, "On the importance of difficulty calibration in membership inference attacks";
+    Sablayrolles et al. 2019, "White-box vs black-box: Bayes optimal strategies for membership inference".
 
     >>> phi = -np.log(np.expm1([[[3.0]], [[5.0]], [[1.0]]]))  # losses 3 and 5 when OUT, 1 when IN
     >>> mask = np.array([[False], [False], [True]])

@@ -35,7 +35,7 @@ def higher_share(loss: Array, noisy_loss: Array) -> Array:
     Raises:
         ValueError: shapes or dtypes that do not fit.
 
-    Source: Jayaraman et al. 2021, "Revisiting membership inference under realistic assumptions", §5.2, procedure 2.
+    Source: Jayaraman et al. 2021, "Revisiting membership inference under realistic assumptions".
 
     >>> higher_share(np.array([[1.0]]), np.array([[0.5, 1.0, 1.5, 3.0]]))
     array([0.5])

@@ -56,7 +56,7 @@ def loss_window(loss: Array, ratio: Array, in_mask: Array, *, fpr: float, leave_
     Raises:
         ValueError: shapes, dtypes, an ``fpr`` or a mask that do not fit.
 
-    Source: Jayaraman et al. 2021, "Revisiting membership inference under realistic assumptions", §5.3.
+    Source: Jayaraman et al. 2021, "Revisiting membership inference under realistic assumptions".
 
     >>> loss = np.array([[1e-5, 2e-3, 3e-3, 5.0]])
     >>> low, high = loss_window(loss, np.ones((1, 4)), np.array([[False, True, True, False]]), fpr=0.1,

@@ -47,7 +47,7 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
     Raises:
         ValueError: shapes, dtypes or numbers that do not fit.
 
-    Source: Long et al. 2018, "Understanding membership inferences on well-generalized learning models", §4.2.
+    Source: Long et al. 2018, "Understanding membership inferences on well-generalized learning models".
 
     >>> logits = np.array([[[2.0, 0.0], [4.0, 0.1], [0.0, 1.0]]])
     >>> neighbour_share(logits, radius=0.1, references=3, leave_one_out=False)

@@ -41,7 +41,7 @@ def out_percentile(target: Array | None, shadow: Array, in_mask: Array, *, smoot
     Raises:
         ValueError: shapes, dtypes or an option that do not fit.
 
-    Source: Ye et al. 2022, "Enhanced membership inference attacks against machine learning models", §4.3 (Attack-R).
+    Source: Ye et al. 2022, "Enhanced membership inference attacks against machine learning models" (Attack-R).
 
     >>> shadow = np.array([[[0.0]], [[1.0]], [[2.0]], [[9.0]]])
     >>> out_percentile(np.array([[1.0]]), shadow, np.array([[False], [False], [False], [True]]))

@@ -49,7 +49,7 @@ def population_share(phi: Array, population: Array, *, columns: Any = None) -> A
     Raises:
         ValueError: shapes, dtypes or columns that do not fit.
 
-    Source: Ye et al. 2022, "Enhanced membership inference attacks against machine learning models", §4.2 (Attack-P).
+    Source: Ye et al. 2022, "Enhanced membership inference attacks against machine learning models" (Attack-P).
 
     >>> population_share(np.array([[1.0], [3.0]]), np.array([0.0, 1.0, 2.0, 4.0]))
     array([0.375, 0.75 ])
