@@ -11,7 +11,7 @@ from miafast.ops.lira import check_floating
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BLOCK = 256  # records held against the references at once: the block stays in cache
+_BLOCK = 64  # records held against the references at once: the block stays in cache
 
 
 def _contract(logits: Array, *, radius: float, references: int, leave_one_out: bool) -> None:
@@ -64,7 +64,7 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
     norms = squares.sum(axis=0, keepdims=True) - (squares if leave_one_out else 0)
     norms = np.sqrt(np.maximum(norms, np.finfo(np.float32).tiny))
     reference = np.ascontiguousarray(features[:, chosen].swapaxes(1, 2))  # [models, classes, references]
-    counts = np.empty((len(norms), records))
+    counts, ones = np.empty((len(norms), records)), np.ones(len(chosen), np.float32)
     for start in range(0, records, _BLOCK):
         rows = slice(start, start + _BLOCK)
         together = np.zeros((len(features[0, rows]), len(chosen)), np.float32)
@@ -72,8 +72,8 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
             together += features[model, rows] @ reference[model]
         for row, norm in enumerate(norms):
             product = together - features[row, rows] @ reference[row] if leave_one_out else together
-            alike = np.asarray(product >= np.multiply.outer(norm[rows] * near, norm[chosen]))
-            counts[row, rows] = np.count_nonzero(alike, axis=1)
+            alike = (product >= np.multiply.outer(norm[rows] * near, norm[chosen])).astype(np.float32)
+            counts[row, rows] = alike @ ones
     itself = np.isin(np.arange(records), chosen)
     counts = np.maximum(counts - itself, 0) / (len(chosen) - itself)
     shares = np.where(finite.all(axis=0), counts, np.nan)
