@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 
 import miafast as mf
+from miafast.attacks import ATTACKS, MANY_QUESTIONS
 from miafast.audit import report_on
 from miafast.plan import Attack, compared_attacks
 from miafast.queries import Query
@@ -42,7 +43,9 @@ File: TypeAlias = Path | None
 
 Out = Annotated[Path, _option("Folder for report.html, roc.png, report.json and the scores.")]
 ScoresForm = Annotated[str, _option("Form of the scores: csv or parquet.")]
-Headline = Annotated[str, _option("Headline attack: lira-online, lira-offline or loss-threshold.")]
+Attacks = Annotated[
+    str, _option("Names with commas between, the headline first, or all (but those that ask models very often).")
+]
 Variance = Annotated[str, _option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
 Center = Annotated[str, _option("LiRA's centres: mean or median.")]
 Tail = Annotated[str, _option("Offline LiRA's test: one-sided or two-sided.")]
@@ -60,7 +63,7 @@ def audit(
     seed: Annotated[int, _option("All randomness follows from it.")] = 0,
     membership: Annotated[str, _option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
     queries: Annotated[Text, _option("1, 2, 18, 162, or names: identity,mirror. [default: 2 if trained so]")] = None,
-    attack: Headline = "lira-online",
+    attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
@@ -94,7 +97,7 @@ def audit(
 
     workdir = out / "run" if workdir is None else workdir
     _check_out(out, scores)
-    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     options: dict[str, Any] = {
         "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
@@ -107,7 +110,7 @@ def audit(
     members = None if is_member is None else _array(is_member, "--is-member")
     try:
         report = mf.audit(
-            records, recipe, attack=headline, shadows=shadows, seed=seed, membership=membership,
+            records, recipe, attack=chosen, shadows=shadows, seed=seed, membership=membership,
             queries=_queries(queries), target=target, is_member=members, workdir=workdir, device=device,
             progress=not quiet, defense=defense,
         )  # fmt: skip
@@ -126,7 +129,7 @@ def score(
     is_member: Annotated[File, _option("The target's members, .npy bool [records]: adds a report.")] = None,
     labels: Annotated[File, _option("Labels, .npy [records]: the arrays are logits with a last axis classes.")] = None,
     out: Out = Path("report"),
-    attack: Headline = "lira-online",
+    attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
@@ -135,31 +138,31 @@ def score(
     """Score arrays on disk: no training and no torch. Writes scores.npy, and a report where membership is known."""
     with_report = target is None or is_member is not None
     _check_out(out, scores, report=with_report)
-    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     classes = None if labels is None else _array(labels, "--labels")
     phi, mask = _phi(_array(shadow, "--shadow"), classes), _array(in_mask, "--in-mask")
     if target is None:
         if is_member is not None:
             raise ValueError("--is-member is given without --target; give --target, or drop it.")
-        verdict = headline.score_all(phi, mask)
+        verdict = chosen[0].score_all(phi, mask)
         signals = _signals(phi, mask, classes, has_target=False)
     else:
         asked = _phi(_array(target, "--target"), classes)
-        verdict = headline.score(asked, phi, mask)
+        verdict = chosen[0].score(asked, phi, mask)
         if is_member is not None:
             rows = np.vstack([mask, _array(is_member, "--is-member")])
             signals = _signals(np.concatenate([phi, asked[None]]), rows, classes, has_target=True)
     write_array(out / "scores.npy", np.asarray(verdict))
     print(f"{out / 'scores.npy'}: {verdict.dtype}{list(verdict.shape)}, higher = more likely a member")
     if with_report:
-        _finish(report_on(signals, compared_attacks(headline), seconds={}), out, scores)
+        _finish(report_on(signals, compared_attacks(chosen), seconds={}), out, scores)
 
 
 @app.command()
 def report(
     workdir: Annotated[Path, typer.Argument(help="The workdir of an audit.")],
     out: Out = Path("report"),
-    attack: Headline = "lira-online",
+    attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
@@ -167,10 +170,10 @@ def report(
 ) -> None:
     """Attack again and rebuild the report from a finished run; nothing is trained."""
     _check_out(out, scores)
-    headline = _attack(attack, variance=variance, center=center, tail=tail)
+    chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     with reopen(workdir) as store:
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-        made = report_on(store.signals(), compared_attacks(headline), seconds=seconds)
+        made = report_on(store.signals(), compared_attacks(chosen), seconds=seconds)
     _finish(made, out, scores)
 
 
@@ -189,12 +192,19 @@ def main() -> None:
         sys.exit(2)
 
 
-def _attack(name: str, *, variance: str, center: str, tail: str) -> Attack:
-    if name == "loss-threshold":
-        return mf.Threshold()
-    if name not in ("lira-online", "lira-offline"):
-        raise ValueError(f"--attack {name!r} is not known; choose lira-online, lira-offline or loss-threshold.")
-    return mf.LiRA(mode=name.removeprefix("lira-"), variance=variance, center=center, tail=tail)
+def _attacks(names: str, *, variance: str, center: str, tail: str) -> tuple[Attack, ...]:
+    """The attacks of a list of names, the headline first; the options go to every LiRA among them."""
+    wanted = [name for name in ATTACKS if name not in MANY_QUESTIONS] if names == "all" else names.split(",")
+    for name in wanted:
+        if name not in ATTACKS:
+            raise ValueError(f"--attacks {name!r} is not known; choose all, or from {', '.join(ATTACKS)}.")
+    tails = {"lira-offline": tail, "lira-online": tail if names == "lira-online" else "one-sided"}
+    return tuple(
+        mf.LiRA(mode=name.removeprefix("lira-"), variance=variance, center=center, tail=tails[name])
+        if name in tails
+        else ATTACKS[name]()
+        for name in wanted
+    )
 
 
 def _queries(given: str | None) -> int | tuple[Query, ...] | None:

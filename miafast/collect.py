@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from miafast.measurements import OF_LOGITS, Layout
+from miafast.boundary_distance import boundary_distance
+from miafast.measurements import OF_LOGITS, Layout, kind_of, noise_of
+from miafast.noise import noisy_inputs
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.signals import signals as signals_of
 from miafast.queries import Query, ask, query_name
@@ -67,7 +69,15 @@ def collect(
         began = time.perf_counter()
         trained = train(models)
         trained_at = time.perf_counter()
-        found, correct = measure(trained, records, queries, layout=store.layout, progress=progress, first=start)
+        found, correct = measure(
+            trained,
+            records,
+            queries,
+            layout=store.layout,
+            seed=int(store.identity.get("seed", 0)),
+            progress=progress,
+            first=start,
+        )
         queried_at = time.perf_counter()
         seconds = {
             "train_seconds": (trained_at - began) / len(models),
@@ -79,7 +89,7 @@ def collect(
 
 
 def measure(
-    models: Models, records: Records, queries: Sequence[Query], *, layout: Layout,
+    models: Models, records: Records, queries: Sequence[Query], *, layout: Layout, seed: int = 0,
     progress: Progress | None = None, first: int = 0,
 ) -> tuple[dict[str, Array], Array]:  # fmt: skip
     """Every model's signals, float32 [count, records, ...], and who is right on the first query [count, records].
@@ -90,6 +100,8 @@ def measure(
     correct = np.empty((models.count, len(records)), bool)
     more = len(layout) > 1
     numbers = models.count * records.classes if more or models.keeps_logits else math.prod(records.shape)
+    noisy = [axes[0] for name, axes in layout.items() if kind_of(name).startswith("noisy_")]
+    numbers = max([numbers, *(copies * math.prod(records.shape) for copies in noisy)])
     for rows in _batches(len(records), max(1, BATCH_NUMBERS // numbers)):
         inputs, labels = records.inputs(rows), records.y[rows]
         for column, query in enumerate(queries):
@@ -101,10 +113,31 @@ def measure(
             )
             if column == 0:
                 correct[:, rows] = right
+        for name, array in found.items():
+            if kind_of(name).startswith("noisy_"):
+                array[:, rows] = _noisy(models, inputs, labels, name, seed=seed, first=rows.start)
+            elif kind_of(name) == "boundary_distance":
+                asked_at_most = int(name.partition("@")[2])
+                for model in range(models.count):
+                    array[model, rows, 0] = boundary_distance(
+                        lambda x, model=model: models.logits(x)[model].numpy().argmax(axis=-1),  # type: ignore[misc]
+                        inputs, labels, queries=asked_at_most, seed=seed, first=rows.start,
+                    )  # fmt: skip
         _check_finite(found["phi"][:, rows], first, rows.start, queries)
         if progress is not None:
             progress.advance(models.count * len(labels))
     return found, correct
+
+
+def _noisy(models: Models, inputs: Array, labels: Array, name: str, *, seed: int, first: int) -> Array:
+    """Loss or correctness on noisy copies, [count, batch, copies]; a record's noise is a function of (seed, record)."""
+    sigma, copies = noise_of(name)
+    x = noisy_inputs(inputs, copies=copies, sigma=sigma, seed=seed, first=first)
+    column = np.empty((models.count, len(labels), copies), np.float32)
+    for copy in range(copies):
+        stats = signals_of(models.logits(x[:, copy]).numpy(), labels)
+        column[:, :, copy] = stats.loss if kind_of(name) == "noisy_loss" else stats.correct
+    return column
 
 
 def _confidence(answer: Confidence, phi: Array, rows: slice, column: int) -> Array:

@@ -12,10 +12,31 @@ OF_LOGITS = LogitSignals._fields
 Layout = dict[str, tuple[int, ...]]  # signal -> its axes after models and records
 
 
+def kind_of(name: str) -> str:
+    """What a signal is, without the numbers it is measured with; the keyword under which an attack is given it.
+
+    >>> kind_of("noisy_loss@0.01x100")
+    'noisy_loss'
+    """
+    return name.partition("@")[0]
+
+
+def noise_of(name: str) -> tuple[float, int]:
+    """Standard deviation and number of the noisy copies that a signal ``KIND@SIGMAxCOPIES`` is measured on.
+
+    >>> noise_of("noisy_loss@0.01x100")
+    (0.01, 100)
+    """
+    sigma, _, copies = name.partition("@")[2].partition("x")
+    return float(sigma), int(copies)
+
+
 def layout(names: Iterable[str], *, queries: int, classes: int) -> Layout:
     """What a run with these signals keeps per model and record; phi always, and first.
 
-    ``logits`` are the answers themselves: [queries, classes] for every model and record.
+    ``logits`` are the answers themselves: [queries, classes] for every model and record. ``noisy_loss@SIGMAxCOPIES``
+    and ``noisy_correct@SIGMAxCOPIES`` are measured on copies of the input with Gaussian noise, in place of queries;
+    ``boundary_distance@QUERIES`` is one number: see `miafast.boundary_distance`.
 
     Raises ValueError for a name that nothing measures.
 
@@ -28,6 +49,13 @@ def layout(names: Iterable[str], *, queries: int, classes: int) -> Layout:
             sizes[name] = (queries,)
         elif name == "logits":
             sizes[name] = (queries, classes)
+        elif kind_of(name) in ("noisy_loss", "noisy_correct"):
+            sizes[name] = (noise_of(name)[1],)
+        elif kind_of(name) == "boundary_distance":
+            sizes[name] = (1,)
         else:
-            raise ValueError(f"signal {name!r} is not known; attacks may ask for {', '.join(OF_LOGITS)} or logits.")
+            raise ValueError(
+                f"signal {name!r} is not known; attacks may ask for {', '.join(OF_LOGITS)}, logits, "
+                "noisy_loss@SIGMAxCOPIES, noisy_correct@SIGMAxCOPIES or boundary_distance@QUERIES."
+            )
     return sizes

@@ -14,7 +14,7 @@ from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
 from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
 from miafast.guards import Check, before_training
-from miafast.measurements import OF_LOGITS, Layout, layout
+from miafast.measurements import OF_LOGITS, Layout, kind_of, layout
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -114,7 +114,9 @@ def make_plan(
     }
     asked_target: Target | None = None
     if target is not None:
-        asked_target = _ask_target(target, records, asked, _is_member(is_member, records), sizes, answer=answer)
+        asked_target = _ask_target(
+            target, records, asked, _is_member(is_member, records), sizes, answer=answer, seed=seed
+        )
         settings["target_phi_crc32"] = zlib.crc32(asked_target.signals["phi"].data)
         in_mask = np.vstack([in_mask, asked_target.is_member])
     elif is_member is not None:
@@ -178,7 +180,7 @@ def attack_with(attack: Attack, signals: Signals) -> Array:
     in_mask = signals.in_mask
     further: dict[str, Any] = {"labels": signals.labels} if getattr(attack, "labels", False) else {}
     for name, array in zip(signals_of(attack)[1:], wanted[1:], strict=True):
-        further[name] = (array[-1], array[:-1]) if signals.has_target else array
+        further[kind_of(name)] = (array[-1], array[:-1]) if signals.has_target else array
     if signals.has_target:
         return attack.score(wanted[0][-1], wanted[0][:-1], in_mask[:-1], **further)
     return attack.score_all(wanted[0], in_mask, **further)
@@ -212,7 +214,7 @@ def _is_member(is_member: Array | None, records: Records) -> Array:
 
 def _ask_target(
     target: Any, records: Records, queries: Sequence[Query], is_member: Array, sizes: Layout, *,
-    answer: Callable[[Array], Array] | None,
+    answer: Callable[[Array], Array] | None, seed: int,
 ) -> Target:  # fmt: skip
     """Query the user's model, or take its logits [records(, queries), classes]."""
     from miafast.collect import accuracies, measure
@@ -240,5 +242,5 @@ def _ask_target(
         from miafast.shadow import wrap
 
         asked = wrap(target, classes=records.classes).answering(answer)
-        signals, (correct,) = measure(asked, records, queries, layout=sizes)
+        signals, (correct,) = measure(asked, records, queries, layout=sizes, seed=seed)
     return Target(signals=signals, facts=accuracies(correct, is_member), is_member=is_member)

@@ -97,7 +97,7 @@ def test_score_agrees_with_python(
         (["--shadow", "pickled", "--in-mask", "in_mask"], "--shadow .*pickled.npy"),
         (["--shadow", "shadow", "--in-mask", "ints"], "bool"),
         (["--shadow", "shadow", "--in-mask", "others_mask"], "in_mask"),
-        (["--shadow", "shadow", "--in-mask", "in_mask", "--attack", "best"], "--attack 'best'"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--attacks", "best"], "--attacks 'best'"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--variance", "none"], "variance"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--scores", "xls"], "--scores 'xls'"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--is-member", "is_member"], "--is-member"),

@@ -24,7 +24,7 @@ from miafast.attacks.threshold import Threshold
 from miafast.attacks.unscored import UnscoredRecordsWarning
 from miafast.attacks.watson import Watson
 
-#: What the command line calls the attacks; `--attacks all` runs every one, in this order.
+#: What the command line calls the attacks; `--attacks all` runs them in this order.
 ATTACKS: dict[str, Callable[[], Any]] = {
     "lira-online": LiRA,
     "lira-offline": lambda: LiRA(mode="offline"),
@@ -48,8 +48,11 @@ ATTACKS: dict[str, Callable[[], Any]] = {
     "gap": Gap,
 }
 
+#: These ask every model a thousand times or more about every record: only on demand.
+MANY_QUESTIONS = ("boundary-distance",)
+
 __all__ = [
-    "ATTACKS", "BASE", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance", "Confidence",
+    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance", "Confidence",
     "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy", "Morgan", "NoiseRobustness",
     "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri", "Threshold",
     "UnscoredRecordsWarning", "Watson",

@@ -25,11 +25,15 @@ class BoundaryDistance:
     queries: int = 1000
 
     name: ClassVar[str] = "boundary distance"
-    signals: ClassVar[tuple[str, ...]] = ("boundary_distance",)
 
     def __post_init__(self) -> None:
         if isinstance(self.queries, bool) or not isinstance(self.queries, int) or self.queries < 50:
             raise ValueError(f"queries={self.queries!r}; give a whole number of questions per record, at least 50.")
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is measured for the attack."""
+        return (f"boundary_distance@{self.queries}",)
 
     def score(self, target: Any, shadow: Any = None, in_mask: Any = None) -> Any:
         """Scores [records] of boundary_distance [records, 1]. ValueError for what does not fit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from miafast.attacks.shapes import with_queries
 from miafast.attacks.unscored import explain_nan
@@ -27,8 +27,6 @@ class Merlin:
     sigma: float = 0.01
     copies: int = 100
 
-    signals: ClassVar[tuple[str, ...]] = ("loss", "noisy_loss")
-
     def __post_init__(self) -> None:
         check_noise(self.sigma, self.copies)
 
@@ -36,6 +34,11 @@ class Merlin:
     def name(self) -> str:
         """What reports call the attack, with the noise if it is not the default."""
         return "Merlin" + (f", sigma {self.sigma:g}" if self.sigma != Merlin.sigma else "")
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is measured for the attack."""
+        return ("loss", f"noisy_loss@{self.sigma:g}x{self.copies}")
 
     def score(self, target: Any, shadow: Any = None, in_mask: Any = None, *, noisy_loss: tuple[Any, Any]) -> Any:
         """Scores [records] in [0, 1] of the loss [records(, queries)], first query, and the pair noisy_loss (the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from miafast.attacks.merlin import Merlin, check_noise
 from miafast.attacks.shapes import with_queries
@@ -37,8 +37,6 @@ class Morgan:
     sigma: float = 0.01
     copies: int = 100
 
-    signals: ClassVar[tuple[str, ...]] = ("loss", "noisy_loss")
-
     def __post_init__(self) -> None:
         check_noise(self.sigma, self.copies)
         if not 0 < self.fpr < 1:
@@ -51,6 +49,11 @@ class Morgan:
         """What reports call the attack, with what is not the default."""
         window = "" if self.window is None else f", loss {self.window[0]:g} to {self.window[1]:g}"
         return "Morgan" + window + (f", sigma {self.sigma:g}" if self.sigma != Merlin.sigma else "")
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is measured for the attack."""
+        return ("loss", f"noisy_loss@{self.sigma:g}x{self.copies}")
 
     def score(self, target: Any, shadow: Any = None, in_mask: Any = None, *, noisy_loss: tuple[Any, Any]) -> Any:
         """Scores [records] in [-2, 1].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from miafast.attacks.direct import mean_query
 from miafast.attacks.merlin import check_noise
@@ -25,8 +25,6 @@ class NoiseRobustness:
     sigma: float = 0.1
     copies: int = 100
 
-    signals: ClassVar[tuple[str, ...]] = ("noisy_correct",)
-
     def __post_init__(self) -> None:
         check_noise(self.sigma, self.copies)
 
@@ -34,6 +32,11 @@ class NoiseRobustness:
     def name(self) -> str:
         """What reports call the attack, with the noise if it is not the default."""
         return "noise robustness" + (f", sigma {self.sigma:g}" if self.sigma != NoiseRobustness.sigma else "")
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is measured for the attack."""
+        return (f"noisy_correct@{self.sigma:g}x{self.copies}",)
 
     def score(self, target: Any, shadow: Any = None, in_mask: Any = None) -> Any:
         """Scores [records] in [0, 1] of noisy_correct [records, copies]. ValueError for what does not fit."""
