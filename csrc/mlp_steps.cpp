@@ -14,8 +14,8 @@
 #define WIDTH 4
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#include "mlp_kernels.h"
 #include "dp_sgd_kernels.h"
+#include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -27,8 +27,8 @@
 #define KERNELS avx2
 #define WIDTH 8
 #define TILE_VECTORS 2
-#include "mlp_kernels.h"
 #include "dp_sgd_kernels.h"
+#include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -75,8 +75,8 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 #define KERNELS avx512
 #define WIDTH 16
 #define TILE_VECTORS 4
-#include "mlp_kernels.h"
 #include "dp_sgd_kernels.h"
+#include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS

@@ -40,7 +40,9 @@ class Counts:
         ):
             count, of = np.atleast_1d(count), np.atleast_1d(of)
             if np.any((count < 0) | (count > of)) or np.any(of < 1):
-                raise ValueError(f"{name} holds {count.min()} … {count.max()} of {of.min()} runs; give 0 … all of them.")
+                raise ValueError(
+                    f"{name} holds {count.min()} … {count.max()} of {of.min()} runs; give 0 … all of them."
+                )
 
     def rates(self, alpha: float) -> tuple[Array, Array]:
         """Upper bounds of FPR and FNR, each missed with probability at most alpha / 2."""
@@ -89,7 +91,7 @@ def gaussian_mu(counts: Counts, *, alpha: float) -> Array:
     from scipy.special import ndtri
 
     fpr, fnr = counts.rates(alpha)
-    return np.maximum(0.0, -ndtri(fpr) - ndtri(fnr))
+    return np.asarray(np.maximum(0.0, -ndtri(fpr) - ndtri(fnr)))
 
 
 def bayesian(counts: Counts, *, delta: float, alpha: float, copies: int = 1) -> Array:
