@@ -83,7 +83,10 @@ def test_mistakes_are_refuted_and_the_correct_one_is_not(pool: mf.Records, mista
 
 def test_noise_forgotten_in_the_last_batch_shows_to_who_sees_it(pool: mf.Records) -> None:
     recipe = replace(TINY, noise_multiplier=8.0, batch_size=60, mistake="no noise in the last batch")
-    assert mf.audit_dp(pool, recipe, epsilon=1.5, runs=300, canary="gradient", sees="last-update").refuted
+    wide = mf.Records(np.hstack([pool.x, np.zeros((60, 400))]), pool.y, classes=2)  # most parameters never move
+    correct = replace(recipe, mistake="none")
+    assert not mf.audit_dp(wide, correct, epsilon=1.5, runs=300, canary="gradient", sees="last-update").refuted
+    assert mf.audit_dp(wide, recipe, epsilon=1.5, runs=300, canary="gradient", sees="last-update").refuted
 
 
 @pytest.mark.parametrize("kind", ["mislabelled", "random", "blank"])
