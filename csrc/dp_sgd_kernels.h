@@ -1,5 +1,5 @@
 // Differentially private training of one model, compiled once for every instruction set: included by
-// mlp_steps.cpp after mlp_kernels.h. No include guard.
+// mlp_kernels.h at its end. No include guard.
 
 namespace miafast {
 namespace KERNELS {

@@ -14,7 +14,6 @@
 #define WIDTH 4
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#include "dp_sgd_kernels.h"
 #include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH
@@ -27,7 +26,6 @@
 #define KERNELS avx2
 #define WIDTH 8
 #define TILE_VECTORS 2
-#include "dp_sgd_kernels.h"
 #include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH
@@ -75,7 +73,6 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 #define KERNELS avx512
 #define WIDTH 16
 #define TILE_VECTORS 4
-#include "dp_sgd_kernels.h"
 #include "mlp_kernels.h"
 #undef KERNELS
 #undef WIDTH

@@ -1,4 +1,4 @@
-"""The command line: `miafast audit | score | report | audit-dp | backends`. Thin: names options, calls Python, prints."""
+"""The command line: `miafast audit | score | report | audit-dp | backends`. Thin: it names options, calls, prints."""
 
 from __future__ import annotations
 

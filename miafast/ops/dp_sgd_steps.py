@@ -134,7 +134,7 @@ def record_gradients(weights: Array, x: Array, y: Array, *, widths: Sequence[int
     parts = []
     for place in reversed(range(len(matrices))):
         active = values[place]
-        parts += [slope, (slope[:, :, None] * active[:, None, :]).reshape(len(y), -1)]
+        parts += [slope, (slope[:, :, None] * active[:, None, :]).reshape(len(y), slope.shape[1] * active.shape[1])]
         if place:
             slope = slope @ matrices[place][0]
             slope = slope * (1.0 - active * active if activation == "tanh" else active > 0.0)
@@ -144,4 +144,4 @@ def record_gradients(weights: Array, x: Array, y: Array, *, widths: Sequence[int
 def _shrink(vectors: Array, clip: float) -> Array:
     """What scales vectors [n, parameters] to a length of at most ``clip``."""
     length = np.sqrt((vectors * vectors).sum(axis=1))
-    return np.asarray(np.minimum(1.0, clip / np.maximum(length, np.finfo(vectors.dtype).tiny)))
+    return np.asarray(clip / np.maximum(length, clip))
