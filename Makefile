@@ -53,7 +53,7 @@ package: .venv/for-development
 
 .venv/for-development: .venv/bin/python $(BUILT_FROM)
 	@echo 'Installing miafast and its development tools into .venv: once, a few minutes at most.'
-	$(PIP_INSTALL) --editable '.[train,data,report,dev]'
+	$(PIP_INSTALL) --editable '.[train,data,report,dp,dev]'
 	@touch $@ .venv/for-audit
 
 clean:

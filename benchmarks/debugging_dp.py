@@ -62,10 +62,11 @@ COLUMNS = (
     Column("kept", "kept"),
 )
 SAYS = (
-    f"MLP 784-32-10 on the first {RECORDS:,} training records of MNIST and one canary, DP-SGD with batches of 128 (Poisson), "
-    f"150 steps, noise multiplier 4, δ = 1e-5; the claim is dp-accounting's ε of the correct algorithm. Up to 2 × {RUNS:,} "
-    "models with and without the canary after 2 × 250 that fix the threshold; Clopper–Pearson, 95 % over all four looks, and "
-    "the audit stops when the claim is refuted (`models` counts those judged). Opacus trains the same network for the "
+    f"MLP 784-32-10 on the first {RECORDS:,} training records of MNIST and one canary, DP-SGD with batches of 128 "
+    "(Poisson), 150 steps, noise multiplier 4, δ = 1e-5; the claim is dp-accounting's ε of the correct algorithm. "
+    f"Up to 2 × {RUNS:,} models with and without the canary after 2 × 250 that fix the threshold; Clopper–Pearson, "
+    "95 % over all four looks, and the "
+    "audit stops when the claim is refuted (`models` counts those judged). Opacus trains the same network for the "
     "same number of steps one model after the other, on index batches of tensors in memory, without a DataLoader."
 )
 

@@ -1,8 +1,8 @@
 // Python's side of f_dp_excess.
+#include <pybind11/stl.h>
+
 #include <cstdint>
 #include <optional>
-
-#include <pybind11/stl.h>
 
 #include "bindings.h"
 #include "f_dp.h"

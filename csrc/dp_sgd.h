@@ -12,10 +12,10 @@ struct DpJob : MlpJob {
     const std::uint32_t* keys2;   // [models, 2]
     double sample_rate;
     float clip, learning_rate, expected_batch;
-    const float* noise;            // [steps] standard deviation of what is added to the sum of gradients
-    bool clips_batch;              // clip the mean gradient instead of each record's: a known mistake
-    std::int64_t canaries;         // in gradient space: `clip` along one parameter each
-    const std::int64_t* places;    // [canaries] which parameter
+    const float* noise;             // [steps] standard deviation of what is added to the sum of gradients
+    bool clips_batch;               // clip the mean gradient instead of each record's: a known mistake
+    std::int64_t canaries;          // in gradient space: `clip` along one parameter each
+    const std::int64_t* places;     // [canaries] which parameter
     const std::uint8_t* canary_in;  // [models, canaries]
 };
 

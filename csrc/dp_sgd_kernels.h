@@ -1,5 +1,5 @@
 // Differentially private training of one model, compiled once for every instruction set: included by
-// mlp_steps.cpp after mlp_kernels.h. No include guard.
+// mlp_kernels.h at its end. No include guard.
 
 namespace miafast {
 namespace KERNELS {
@@ -35,8 +35,8 @@ INLINE Floats logarithm(Floats x) {
 // function", single precision).
 INLINE Floats normal_of(Words hash) {
     const Words upper = Words{} - (hash >> 31);  // all ones where the quantile is positive
-    const Floats share =
-        (__builtin_convertvector(reinterpret_cast<Integers>(hash ^ upper), Floats) + 0.5f) * 2.3283064365e-10f;
+    const Floats share = (__builtin_convertvector(reinterpret_cast<Integers>(hash ^ upper), Floats) + 0.5f) *
+                         2.3283064365e-10f;
     const Floats w = -logarithm(4.0f * share * (1.0f - share));
     const Floats near = w - 2.5f;
     Floats factor = near * 2.81022636e-08f + 3.43273939e-07f;
@@ -133,8 +133,8 @@ class PrivateTraining {
         }
     }
 
-    // Adds the clipped gradients of own_.batch records to the layers' `second`. A record's gradient of a layer is
-    // slope times input, so its squared length is the product of theirs.
+    // Adds the clipped gradients of own_.batch records to the layers' `second`. A record's gradient of a
+    // layer is slope times input, so its squared length is the product of theirs.
     void add_gradients(const std::int64_t* which) {
         const Hidden how{job_.tanh, false, false, 0, 1.0f};
         const std::int64_t rows = own_.batch, last = static_cast<std::int64_t>(layers_.size()) - 1;
@@ -148,8 +148,8 @@ class PrivateTraining {
         cross_entropy_gradient(own_, which, slopes_[last], layers_[last].length);
         for (std::int64_t number = last; number > 0; --number) {
             const MlpLayer &layer = layers_[number], &under = layers_[number - 1];
-            multiply(rows, padded(layer.in, 16), layer.out, slopes_[number], layer.length, 1, layer.transposed,
-                     row_length(layer.in), scratch_, below_);
+            multiply(rows, padded(layer.in, 16), layer.out, slopes_[number], layer.length, 1,
+                     layer.transposed, row_length(layer.in), scratch_, below_);
             deactivate(how, 0, layer.input, layer.input_length, scratch_, below_, rows, layer.in);
             for (std::int64_t row = 0; row < rows; ++row)
                 std::copy(scratch_ + row * below_, scratch_ + row * below_ + under.columns,
@@ -164,7 +164,8 @@ class PrivateTraining {
                            squared_length(layer.input + row * layer.input_length, padded(layer.in + 1, 16));
             }
             const float length = std::sqrt(squared) * batch;
-            const float factor = batch * (job_.clips_batch || length <= job_.clip ? 1.0f : job_.clip / length);
+            const float factor =
+                batch * (job_.clips_batch || length <= job_.clip ? 1.0f : job_.clip / length);
             for (std::int64_t number = 0; number <= last; ++number) {
                 float* slope = slopes_[number] + row * layers_[number].length;
                 for (std::int64_t i = 0; i < layers_[number].columns; i += kWidth)

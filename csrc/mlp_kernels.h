@@ -378,3 +378,5 @@ static void train(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& 
 
 }  // namespace KERNELS
 }  // namespace miafast
+
+#include "dp_sgd_kernels.h"  // the same with privacy, on top of all of this

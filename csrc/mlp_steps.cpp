@@ -15,7 +15,6 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 #include "mlp_kernels.h"
-#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -28,7 +27,6 @@
 #define WIDTH 8
 #define TILE_VECTORS 2
 #include "mlp_kernels.h"
-#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS
@@ -76,7 +74,6 @@ inline void transpose_block(const float* from, std::int64_t from_length, float* 
 #define WIDTH 16
 #define TILE_VECTORS 4
 #include "mlp_kernels.h"
-#include "dp_sgd_kernels.h"
 #undef KERNELS
 #undef WIDTH
 #undef TILE_VECTORS

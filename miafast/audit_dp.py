@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+<<<<<<< HEAD
+=======
+from itertools import pairwise
+>>>>>>> epsilon
 from typing import Any
 
 import numpy as np
@@ -232,7 +236,7 @@ def _scores_of_users(
 def _places(recipe: Any, records: Records, canaries: int, seed: int) -> Array:
     """Different parameters, drawn at random."""
     widths = recipe.widths(records)
-    parameters = sum((inside + 1) * outside for inside, outside in zip(widths[:-1], widths[1:], strict=True))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
     if canaries > parameters:
         raise ValueError(f"canaries={canaries} in the gradient space of {parameters} parameters; ask for fewer.")
     return np.random.Generator(np.random.Philox([seed, 2])).permutation(parameters)[:canaries]

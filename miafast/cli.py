@@ -1,4 +1,4 @@
-"""The command line: `miafast audit | score | report | backends`. Thin: it names options, calls Python, prints."""
+"""The command line: `miafast audit | score | report | audit-dp | backends`. Thin: it names options, calls, prints."""
 
 from __future__ import annotations
 
@@ -175,6 +175,49 @@ def report(
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
         made = report_on(store.signals(), compared_attacks(chosen), seconds=seconds)
     _finish(made, out, scores)
+
+
+@app.command()
+def audit_dp(
+    data: Annotated[str, _option("A built-in name (digits, mnist …) or FILE.npz, .csv or .parquet.")],
+    out: Out = Path("report"),
+    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
+    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    records: Annotated[int | None, _option("Use the first so many records. [default: all]")] = None,
+    epsilon: Annotated[float | None, _option("The claim. [default: what an accountant says]")] = None,
+    delta: Annotated[float, _option("Of (epsilon, delta)-DP.")] = 1e-5,
+    mode: Annotated[str, _option("many-runs (with and without one canary) or one-run (many canaries).")] = "many-runs",
+    canary: Annotated[Text, _option("mislabelled, blank, random or gradient. [default: fits the mode]")] = None,
+    runs: Annotated[int, _option("many-runs: models with the canary, and as many without.")] = 1000,
+    canaries: Annotated[int, _option("one-run: how many.")] = 1000,
+    method: Annotated[Text, _option("clopper-pearson, gdp, bayesian, one-run or f-dp one-run.")] = None,
+    confidence: Annotated[float, _option("That epsilon is not overstated.")] = 0.95,
+    sees: Annotated[str, _option("final or last-update: what is looked at of the models.")] = "final",
+    seed: Annotated[int, _option("All randomness follows from it.")] = 0,
+    hidden: Annotated[Text, _option("Hidden layers: 32 or 64,32; none for logistic regression.")] = "32",
+    learning_rate: Annotated[float, _option("Of DP-SGD.")] = 0.5,
+    steps: Annotated[int, _option("Batches to train on.")] = 300,
+    batch_size: Annotated[int, _option("Expected records per Poisson batch.")] = 64,
+    clip: Annotated[float, _option("Length that gradients are clipped to.")] = 1.0,
+    noise_multiplier: Annotated[float, _option("Standard deviation of the noise over the clipping norm.")] = 1.0,
+    mistake: Annotated[str, _option("Plant a mistake: see miafast.shadow.private.MISTAKES.")] = "none",
+) -> None:
+    """Try to refute DP-SGD's privacy claim: train with and without canaries, and bound epsilon from below."""
+    _check_out(out, "csv")
+    pool = mf.load(data, data_dir=data_dir, part=part)
+    if records is not None:
+        pool = replace(pool, x=pool.x[:records], y=pool.y[:records])
+    recipe = mf.PrivateRecipe(
+        hidden=() if hidden in (None, "none") else _numbers(hidden, "--hidden") or (), learning_rate=learning_rate,
+        steps=steps, batch_size=batch_size, clip=clip, noise_multiplier=noise_multiplier, mistake=mistake,
+    )  # fmt: skip
+    found = mf.audit_dp(
+        pool, recipe, epsilon=epsilon, delta=delta, mode=mode, canary=canary, runs=runs, canaries=canaries,
+        method=method, confidence=confidence, sees=sees, seed=seed,
+    )  # fmt: skip
+    found.save(out)
+    print(found)
+    print(f"\nReport: {out / 'dp.html'}")
 
 
 @app.command()

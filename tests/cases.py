@@ -609,6 +609,7 @@ def _mlp_steps() -> Iterator[Case]:
     yield _mlp_case("large-inputs", (20, 12, 5), scale=1e4, shift=0.0)
 
 
+<<<<<<< HEAD
 # attacks' statistics, single-backend so far
 def _against_shadow(*more: dict[str, str]) -> Iterator[Case]:
     for name, phi, in_mask in _lira_data():
@@ -667,3 +668,61 @@ def neighbour_share_cases() -> Iterator[Case]:
     for leave_one_out in (False, True):
         options = {"radius": 0.4, "references": 50, "leave_one_out": leave_one_out}
         yield Case(f"normal-{leave_one_out}", (logits,), options)
+=======
+# dp_sgd_steps
+
+
+def _private_case(name: str, widths: tuple[int, ...], *, rate: float = 0.3, as_bytes: bool = False, models: int = 3,
+                  steps: int = 3, records: int = 90, **options: Any) -> Case:  # fmt: skip
+    draw = np.random.default_rng(len(name))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
+    weights = draw.normal(size=(models, parameters)).astype(np.float32) / np.sqrt(np.float32(widths[0]))
+    x = (
+        draw.integers(0, 256, (records, widths[0])).astype(np.uint8)
+        if as_bytes
+        else draw.normal(size=(records, widths[0]))
+    )
+    args = (
+        weights, x if as_bytes else x.astype(np.float32), draw.integers(0, widths[-1], records),
+        draw.random((models, records)) < 0.7, draw.integers(0, 2**32, (models, 2), dtype=np.uint32),
+        draw.random(steps).astype(np.float32), np.array([0, parameters - 1, parameters // 2, 0]),
+        draw.random((models, 4)) < 0.6,
+    )  # fmt: skip
+    plain = {
+        "taken": 4, "sample_rate": rate, "clip": 1.0, "learning_rate": 0.5, "expected_batch": max(1.0, rate * records),
+        "activation": "tanh", "clipping": "record", "scale": 1.0, "shift": 0.0,
+    }  # fmt: skip
+    return Case(name, args, {"widths": widths, **plain, **options})
+
+
+@cases("dp_sgd_steps", tolerance=lambda case, expected: 2e-6 * max(1.0, float(np.abs(expected).max(initial=0.0))))
+def _dp_sgd_steps() -> Iterator[Case]:
+    yield _private_case("logistic", (5, 3))
+    yield _private_case("one-class", (5, 4, 1))
+    yield _private_case("two-layers", (17, 33, 10))
+    yield _private_case("three-layers", (40, 64, 16, 70), activation="relu")
+    yield _private_case("all-sampled-in-several-parts", (20, 12, 5), rate=1.0, records=700)
+    yield _private_case("hardly-anybody-sampled", (5, 4, 3), rate=1e-3)
+    yield _private_case("bytes", (20, 12, 5), as_bytes=True, scale=1 / 255, shift=-0.5)
+    yield _private_case("nothing-clipped", (17, 33, 10), clip=1e6)
+    yield _private_case("clipped-hard", (17, 33, 10), clip=1e-3)
+    yield _private_case("clips-the-mean", (17, 33, 10), clipping="batch", clip=0.05)
+    yield _private_case("no-models", (5, 4, 3), models=0)
+    yield _private_case("no-steps", (5, 4, 3), steps=0)
+
+
+# f_dp_excess
+
+
+@cases("f_dp_excess", tolerance=lambda case, expected: 1e-9 * (1 + np.abs(expected)))
+def _f_dp_excess() -> Iterator[Case]:
+    for guesses, canaries in ((1, 1), (100, 100), (60, 500), (600, 1000)):
+        right = np.unique(np.linspace(0, guesses, 30).astype(np.int64))
+        levels = np.linspace(0.0, 8.0, len(right))
+        for alpha in (0.05, 1e-6):
+            options = {"guesses": guesses, "canaries": canaries, "alpha": alpha}
+            name = f"{guesses}-of-{canaries}-{alpha}"
+            yield Case(f"gaussian-{name}", (right, levels), options)
+            yield Case(f"approximate-{name}", (right, levels, np.full(len(right), 1e-5)), options)
+    yield Case("empty", (np.zeros(0, np.int64), np.zeros(0)), {"guesses": 5, "canaries": 9, "alpha": 0.05})
+>>>>>>> epsilon

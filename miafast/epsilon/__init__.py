@@ -1,4 +1,4 @@
-"""What membership says about a differential-privacy claim: lower bounds on epsilon, and the accountant's upper bound."""
+"""Differential-privacy claims: lower bounds on epsilon from membership, and the accountant's upper bound."""
 
 from miafast.epsilon.accountant import epsilon_upper_bound
 from miafast.epsilon.lower_bound import epsilon_lower_bound

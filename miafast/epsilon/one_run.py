@@ -66,7 +66,7 @@ def f_dp_one_run(
     Source: Mahloujifar, Melis and Chaudhuri 2024, "Auditing f-Differential Privacy in One Run", algorithm 3.
 
     >>> f_dp_one_run(600, guesses=600, canaries=1000, delta=1e-5, alpha=0.05)
-    array([13.2...])
+    array([10.5148...])
     """
     right = np.atleast_1d(right).astype(np.int64)
 

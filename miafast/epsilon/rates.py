@@ -91,7 +91,7 @@ def gaussian_mu(counts: Counts, *, alpha: float) -> Array:
     from scipy.special import ndtri
 
     fpr, fnr = counts.rates(alpha)
-    return np.maximum(0.0, -ndtri(fpr) - ndtri(fnr))
+    return np.asarray(np.maximum(0.0, -ndtri(fpr) - ndtri(fnr)))
 
 
 def bayesian(counts: Counts, *, delta: float, alpha: float, copies: int = 1) -> Array:

@@ -102,20 +102,20 @@ def dp_sgd_steps(
     result = weights.copy()
     for model, own in enumerate(result):
         for step, deviation in enumerate(noise):
-            at = {"step": taken + step}
-            size = {"count": len(x), "rate": sample_rate}
-            which = np.flatnonzero(in_mask[model] & drawn(keys[model], purpose=SAMPLING, **at, **size))
+            now = taken + step
+            sampled = drawn(keys[model], step=now, purpose=SAMPLING, count=len(x), rate=sample_rate)
+            which = np.flatnonzero(in_mask[model] & sampled)
             inputs = x[which].astype(weights.dtype) * weights.dtype.type(scale) + weights.dtype.type(shift)
             gradients = record_gradients(own, inputs, y[which], widths=widths, activation=activation)
             if clipping == "record":
                 gradients *= _shrink(gradients, clip)[:, None]
             total = gradients.sum(axis=0)
-            size = {"count": len(places), "rate": sample_rate}
-            marked = places[canary_in[model] & drawn(keys[model], purpose=CANARIES, **at, **size)]
+            sampled = drawn(keys[model], step=now, purpose=CANARIES, count=len(places), rate=sample_rate)
+            marked = places[canary_in[model] & sampled]
             np.subtract.at(total, marked, weights.dtype.type(clip))
             if clipping == "batch":
                 total *= _shrink(total[None] / expected_batch, clip)
-            total += deviation * gaussians(keys[model], count=len(own), **at)
+            total += deviation * gaussians(keys[model], step=now, count=len(own))
             own -= learning_rate / expected_batch * total
     return result
 
@@ -134,7 +134,7 @@ def record_gradients(weights: Array, x: Array, y: Array, *, widths: Sequence[int
     parts = []
     for place in reversed(range(len(matrices))):
         active = values[place]
-        parts += [slope, (slope[:, :, None] * active[:, None, :]).reshape(len(y), -1)]
+        parts += [slope, (slope[:, :, None] * active[:, None, :]).reshape(len(y), slope.shape[1] * active.shape[1])]
         if place:
             slope = slope @ matrices[place][0]
             slope = slope * (1.0 - active * active if activation == "tanh" else active > 0.0)
@@ -144,4 +144,4 @@ def record_gradients(weights: Array, x: Array, y: Array, *, widths: Sequence[int
 def _shrink(vectors: Array, clip: float) -> Array:
     """What scales vectors [n, parameters] to a length of at most ``clip``."""
     length = np.sqrt((vectors * vectors).sum(axis=1))
-    return np.asarray(np.minimum(1.0, clip / np.maximum(length, np.finfo(vectors.dtype).tiny)))
+    return np.asarray(clip / np.maximum(length, clip))

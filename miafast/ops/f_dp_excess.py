@@ -60,7 +60,7 @@ def f_dp_excess(
         share = np.minimum(share, 1.0)
         if delta is None:
             return np.asarray(ndtr(ndtri(share) - level))
-        return np.maximum(0.0, np.maximum((share - delta) / grown, 1 - delta - grown * (1 - share)))
+        return np.asarray(np.maximum(0.0, np.maximum((share - delta) / grown, 1 - delta - grown * (1 - share))))
 
     found, missed = alpha * right / canaries, alpha * (guesses - right) / canaries
     for place in range(int(right.max(initial=0)) - 1, -1, -1):

@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from miafast.shadow.membership import check_membership, membership
+from miafast.shadow.private import PrivateRecipe, train_private
 from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
     from miafast.shadow.models import Models, wrap
+<<<<<<< HEAD
     from miafast.shadow.training import check, stack_size, train, train_modules, work
 
 _HOME = {
@@ -23,6 +25,18 @@ _HOME = {
 __all__ = [
     "Models", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership", "recipe_for",
     "stack_size", "train", "train_modules", "work", "wrap",
+=======
+    from miafast.shadow.opacus_training import opacus_train
+    from miafast.shadow.training import check, stack_size, train, work
+
+_HOME = dict.fromkeys(("check", "stack_size", "train", "work"), "training") | {
+    "Models": "models", "wrap": "models", "opacus_train": "opacus_training",
+}  # fmt: skip
+
+__all__ = [
+    "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership",
+    "opacus_train", "recipe_for", "stack_size", "train", "train_private", "work", "wrap",
+>>>>>>> epsilon
 ]  # fmt: skip
 
 

@@ -48,7 +48,9 @@ def opacus_train(
         for _ in range(steps):
             which = torch.rand(len(x)) < batch_size / len(records)
             optimizer.zero_grad()
-            loss(wrapped(x[which]), y[which]).backward()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # inputs need no gradients, and PyTorch says so
+                loss(wrapped(x[which]), y[which]).backward()
             optimizer.step()
         model: nn.Module = wrapped._module
         wrapped.remove_hooks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,12 +90,13 @@ def start(recipe: PrivateRecipe, records: Records, *, models: Sequence[int], see
     widths = recipe.widths(records)
     bounds = np.concatenate([
         np.full((inside + 1) * outside, 1 / np.sqrt(inside))
-        for inside, outside in zip(widths[:-1], widths[1:], strict=True)
+        for inside, outside in pairwise(widths)
     ])  # fmt: skip
     which = [0] * len(models) if recipe.same_start else models
     rows = [uniform(stream(seed, model, "private start"), len(bounds)) for model in dict.fromkeys(which)]
     drawn = rows * len(models) if recipe.same_start else rows
-    return ((2 * np.stack(drawn) - 1) * bounds).astype(np.float32)
+    weights: Array = ((2 * np.stack(drawn) - 1) * bounds).astype(np.float32)
+    return weights
 
 
 def train_private(
