@@ -94,7 +94,7 @@ COLUMNS = (
 )
 SAYS = (
     "Records in thirds drawn at random: members, non-members, the attacker's. Accuracy of calling a member what scores "
-    "above one half, over as many members as non-members; mean and standard deviation over repetitions with targets and "
+    "above one half, over as many members as non-members; mean and standard deviation over repetitions, targets and "
     "thirds of their own. Calibrated precision: thresholds by class at the α-quantile of the attacker's scores, over "
     "the repetitions in which anybody was called a member."
 )
