@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import miafast as mf
-from miafast.whitebox import gradient_norms, influence, last_layer_gradient_norm
+from miafast.whitebox import gradient_norms, internal_influence, last_layer_gradient_norm
 
 
 def rectified(seed: int = 0) -> nn.Module:
@@ -18,7 +18,7 @@ def rectified(seed: int = 0) -> nn.Module:
 
 def test_the_influence_of_a_linear_head_is_its_weights() -> None:
     head, z = nn.Linear(6, 4), torch.randn(5, 6)
-    found = influence(head, z)
+    found = internal_influence(head, z)
     torch.testing.assert_close(found.chi, head.weight.detach().expand(5, 4, 6))
     assert found.nodes == 2 * 5
 
@@ -27,7 +27,7 @@ def test_the_influence_of_a_quadratic_head_is_its_gradient_half_way() -> None:
     torch.manual_seed(0)
     form, z, baseline = torch.randn(3, 6, 6), torch.randn(5, 6), torch.randn(6)
     form = form + form.transpose(1, 2)
-    chi = influence(lambda at: torch.einsum("pi,cij,pj->pc", at, form, at), z, baseline=baseline).chi
+    chi = internal_influence(lambda at: torch.einsum("pi,cij,pj->pc", at, form, at), z, baseline=baseline).chi
     expected = torch.einsum("cij,pj->pci", form, z + baseline)  # ∇ zᵀAz = 2Az, at (z + baseline) / 2
     torch.testing.assert_close(chi, expected, rtol=1e-4, atol=1e-4)
 
@@ -38,14 +38,14 @@ def test_influence_is_complete_to_1e_4(activation: type[nn.Module]) -> None:
     head = nn.Sequential(nn.Linear(12, 30), activation(), nn.Linear(30, 20), activation(), nn.Linear(20, 3)).eval()
     z = 3 * torch.randn(40, 12)
     for baseline in (0.0, torch.randn(12)):
-        found = influence(head, z, baseline=baseline)
+        found = internal_influence(head, z, baseline=baseline)
         error = found.residual(z, baseline).abs() / (found.at_z - found.at_baseline).abs().clamp_min(1.0)
         assert float(error.max()) < 1e-4
 
 
 def test_influence_of_a_rectified_head_agrees_with_a_fine_riemann_sum() -> None:
     head, z = rectified(), 3 * torch.randn(4, 12)
-    chi = influence(head, z).chi
+    chi = internal_influence(head, z).chi
     shares = (torch.arange(20_000) + 0.5) / 20_000
     for record in range(4):
         point = (shares[:, None] * z[record]).requires_grad_()
@@ -55,14 +55,16 @@ def test_influence_of_a_rectified_head_agrees_with_a_fine_riemann_sum() -> None:
 
 def test_influence_does_not_depend_on_who_else_is_asked_or_how_many_at_once() -> None:
     head, z = rectified(), torch.randn(9, 12)
-    chi = influence(head, z).chi
-    torch.testing.assert_close(influence(head, z[4:5]).chi[0], chi[4], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(influence(head, z, batch=2, classes=[2]).chi[:, 0], chi[:, 2], rtol=1e-4, atol=1e-5)
+    chi = internal_influence(head, z).chi
+    torch.testing.assert_close(internal_influence(head, z[4:5]).chi[0], chi[4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        internal_influence(head, z, batch=2, classes=[2]).chi[:, 0], chi[:, 2], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_looser_tolerance_takes_fewer_nodes() -> None:
     head, z = rectified(), torch.randn(20, 12)
-    assert influence(head, z, tolerance=1e-2).nodes < influence(head, z, tolerance=1e-4).nodes
+    assert internal_influence(head, z, tolerance=1e-2).nodes < internal_influence(head, z, tolerance=1e-4).nodes
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_a_looser_tolerance_takes_fewer_nodes() -> None:
 )
 def test_mistakes_are_named(options: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        influence(rectified(), torch.randn(2, 12), **options)
+        internal_influence(rectified(), torch.randn(2, 12), **options)
 
 
 class Mixed(nn.Module):
@@ -122,7 +124,7 @@ def test_gradient_norms_are_a_signal_for_lira() -> None:
     rng = np.random.default_rng(0)
     records = mf.Records(rng.normal(size=(120, 20)), rng.integers(3, size=120), classes=3)
     in_mask = mf.membership(120, 8, seed=0)
-    recipe = mf.Recipe(hidden=(16,), epochs=30, batch_size=16)
+    recipe = mf.Recipe(hidden=(16,), epochs=100, batch_size=16)
     models = train_modules(recipe, records, in_mask, models=range(8), seed=0)
     attack = mf.whitebox.GradientNorm()
     signals = np.stack([attack.signal(model, records) for model in models])
