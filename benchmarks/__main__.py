@@ -1,4 +1,4 @@
-"""``python -m benchmarks ops | train | audit | papers NAME``; ``--help`` shows every option."""
+"""``python -m benchmarks ops | train | audit | influence | papers NAME``; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main() -> int:
         ("ops", "each op against its rivals"),
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
+        ("influence", "internal influence against one record at a time"),
         ("papers", "a paper's tables, measured again"),
     ):
         command = commands.add_parser(name, help=help_text)

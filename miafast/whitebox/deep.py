@@ -27,8 +27,8 @@ class DeepBayes:
 
     w_y(z) = χ(ĝ)_y - χ(g̃)_y, b_y = ĝ(0)_y - g̃(0)_y, and a record with features z is a member with probability
     S(w_y(z)ᵀ z + b_y) (Leino & Fredrikson 2020, section 4). Along the segment from 0 to z influence is complete, so
-    that is S(ĝ(z)_y - g̃(z)_y), which ``by="completeness"`` computes; ``"influence"`` integrates (see `internal_influence`).
-    Logits of both heads are centred over classes, as softmax does not see what they share.
+    that is S(ĝ(z)_y - g̃(z)_y), which ``by="completeness"`` computes; ``"influence"`` integrates, see
+    `internal_influence`. Logits of both heads are centred over classes, as softmax does not see what they share.
 
     Args:
         layer: path of the layer in the target and in the recipe's model, such as "conv2" or "2".
