@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """``python -m benchmarks ops | train | audit | papers NAME | debugging-dp``; ``--help`` shows every option."""
+=======
+"""``python -m benchmarks ops | train | audit | influence | papers NAME``; ``--help`` shows every option."""
+>>>>>>> whitebox
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ def main() -> int:
         ("ops", "each op against its rivals"),
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
+        ("influence", "internal influence against one record at a time"),
         ("papers", "a paper's tables, measured again"),
         ("debugging-dp", "DP-SGD with planted mistakes, audited"),
     ):

@@ -1,4 +1,4 @@
-"""Tables of papers, measured again: ``python -m benchmarks papers NAME``. A paper is a module with CASES, run, section."""
+"""Tables of papers, measured again: ``python -m benchmarks papers NAME``. A paper has CASES, run and section."""
 
 from __future__ import annotations
 

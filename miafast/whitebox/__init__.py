@@ -19,7 +19,7 @@ from miafast.whitebox.fitted import Fitted
 if TYPE_CHECKING:
     from miafast.whitebox.deep import DeepBayes, DeepGeneral
     from miafast.whitebox.gradients import GradientNorm, gradient_norms, last_layer_gradient_norm
-    from miafast.whitebox.influence import Influence, influence
+    from miafast.whitebox.influence import Influence, internal_influence
     from miafast.whitebox.linear import Linear, LinearBayes, LinearGeneral
     from miafast.whitebox.meta import LayerMeta
     from miafast.whitebox.slices import Cut, cut
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("DeepBayes", "DeepGeneral"), "deep"),
     **dict.fromkeys(("GradientNorm", "gradient_norms", "last_layer_gradient_norm"), "gradients"),
-    **dict.fromkeys(("Influence", "influence"), "influence"),
+    **dict.fromkeys(("Influence", "internal_influence"), "influence"),
     **dict.fromkeys(("Linear", "LinearBayes", "LinearGeneral"), "linear"),
     **dict.fromkeys(("Cut", "cut"), "slices"),
     "LayerMeta": "meta",
@@ -36,7 +36,7 @@ _HOME = {
 __all__ = [
     "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "Fitted", "GradientNorm", "Influence", "LayerMeta", "Linear",
     "LinearBayes", "LinearGeneral", "bayes_optimal_accuracy", "calibrate", "called_members", "cut", "gradient_norms",
-    "influence", "last_layer_gradient_norm",
+    "internal_influence", "last_layer_gradient_norm",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from miafast.tables import Array, Records
 from miafast.whitebox.displacement import Evidence, learn
 from miafast.whitebox.fitted import Fitted
 from miafast.whitebox.heads import Centred, cut_at, features_of, label_logit, proxy_heads
-from miafast.whitebox.influence import influence
+from miafast.whitebox.influence import internal_influence
 from miafast.whitebox.linear import check_capacity, drawn_pairs, halvings
 from miafast.whitebox.slices import Cut
 
@@ -27,8 +27,8 @@ class DeepBayes:
 
     w_y(z) = χ(ĝ)_y - χ(g̃)_y, b_y = ĝ(0)_y - g̃(0)_y, and a record with features z is a member with probability
     S(w_y(z)ᵀ z + b_y) (Leino & Fredrikson 2020, section 4). Along the segment from 0 to z influence is complete, so
-    that is S(ĝ(z)_y - g̃(z)_y), which ``by="completeness"`` computes; ``"influence"`` integrates (see `influence`).
-    Logits of both heads are centred over classes, as softmax does not see what they share.
+    that is S(ĝ(z)_y - g̃(z)_y), which ``by="completeness"`` computes; ``"influence"`` integrates, see
+    `internal_influence`. Logits of both heads are centred over classes, as softmax does not see what they share.
 
     Args:
         layer: path of the layer in the target and in the recipe's model, such as "conv2" or "2".
@@ -132,7 +132,9 @@ def influence_pairs(head: nn.Module, proxy: nn.Module, z: torch.Tensor, labels: 
     for side, each in enumerate((head, proxy)):
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
-            found = influence(Centred(each), z[torch.as_tensor(rows)], classes=[int(label)], tolerance=tolerance)
+            found = internal_influence(
+                Centred(each), z[torch.as_tensor(rows)], classes=[int(label)], tolerance=tolerance
+            )
             pairs[rows, :-1, side] = found.chi[:, 0].flatten(1).numpy()
             pairs[rows, -1, side] = found.at_baseline[:, 0].numpy()
     return Evidence(pairs, np.concatenate([flat.numpy(), np.ones((len(z), 1), np.float32)], axis=1))

@@ -30,7 +30,7 @@ class Influence(NamedTuple):
         return along - (self.at_z - self.at_baseline)
 
 
-def influence(
+def internal_influence(
     head: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, *, classes: Sequence[int] | None = None,
     baseline: torch.Tensor | float = 0.0, tolerance: float = 1e-4, most_pieces: int = 512, batch: int = 256,
 ) -> Influence:  # fmt: skip
@@ -54,7 +54,7 @@ def influence(
     Raises ValueError for a tolerance that is not positive, an unknown class or a z without records.
 
     >>> z = torch.tensor([[1.0, 2.0]])
-    >>> found = influence(lambda z: (z**2).sum(dim=1, keepdim=True), z)  # g quadratic: χ_j = z_j
+    >>> found = internal_influence(lambda z: (z**2).sum(dim=1, keepdim=True), z)  # g quadratic: χ_j = z_j
     >>> found.chi
     tensor([[[1., 2.]]])
     """

@@ -1,0 +1,134 @@
+"""Influence and gradient norms against analytic values, completeness and one record at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import miafast as mf
+from miafast.whitebox import gradient_norms, internal_influence, last_layer_gradient_norm
+
+
+def rectified(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3)).eval()
+
+
+def test_the_influence_of_a_linear_head_is_its_weights() -> None:
+    head, z = nn.Linear(6, 4), torch.randn(5, 6)
+    found = internal_influence(head, z)
+    torch.testing.assert_close(found.chi, head.weight.detach().expand(5, 4, 6))
+    assert found.nodes == 2 * 5
+
+
+def test_the_influence_of_a_quadratic_head_is_its_gradient_half_way() -> None:
+    torch.manual_seed(0)
+    form, z, baseline = torch.randn(3, 6, 6), torch.randn(5, 6), torch.randn(6)
+    form = form + form.transpose(1, 2)
+    chi = internal_influence(lambda at: torch.einsum("pi,cij,pj->pc", at, form, at), z, baseline=baseline).chi
+    expected = torch.einsum("cij,pj->pci", form, z + baseline)  # ∇ zᵀAz = 2Az, at (z + baseline) / 2
+    torch.testing.assert_close(chi, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
+def test_influence_is_complete_to_1e_4(activation: type[nn.Module]) -> None:
+    torch.manual_seed(1)
+    head = nn.Sequential(nn.Linear(12, 30), activation(), nn.Linear(30, 20), activation(), nn.Linear(20, 3)).eval()
+    z = 3 * torch.randn(40, 12)
+    for baseline in (0.0, torch.randn(12)):
+        found = internal_influence(head, z, baseline=baseline)
+        error = found.residual(z, baseline).abs() / (found.at_z - found.at_baseline).abs().clamp_min(1.0)
+        assert float(error.max()) < 1e-4
+
+
+def test_influence_of_a_rectified_head_agrees_with_a_fine_riemann_sum() -> None:
+    head, z = rectified(), 3 * torch.randn(4, 12)
+    chi = internal_influence(head, z).chi
+    shares = (torch.arange(20_000) + 0.5) / 20_000
+    for record in range(4):
+        point = (shares[:, None] * z[record]).requires_grad_()
+        (gradient,) = torch.autograd.grad(head(point)[:, 1].sum(), point)
+        torch.testing.assert_close(chi[record, 1], gradient.mean(dim=0), rtol=0, atol=2e-3)
+
+
+def test_influence_does_not_depend_on_who_else_is_asked_or_how_many_at_once() -> None:
+    head, z = rectified(), torch.randn(9, 12)
+    chi = internal_influence(head, z).chi
+    torch.testing.assert_close(internal_influence(head, z[4:5]).chi[0], chi[4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(internal_influence(head, z, batch=2).chi, chi, rtol=1e-4, atol=1e-5)
+    alone = internal_influence(head, z, classes=[2]).chi[:, 0]  # on a mesh of its own: equal to the tolerance
+    torch.testing.assert_close(alone, chi[:, 2], rtol=0, atol=3e-3)
+
+
+def test_a_looser_tolerance_takes_fewer_nodes() -> None:
+    head, z = rectified(), torch.randn(20, 12)
+    assert internal_influence(head, z, tolerance=1e-2).nodes < internal_influence(head, z, tolerance=1e-4).nodes
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"tolerance": 0.0}, "tolerance=0.0"), ({"classes": [3]}, r"classes=\[3\]"), ({"classes": []}, "class indices")],
+)
+def test_mistakes_are_named(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        internal_influence(rectified(), torch.randn(2, 12), **options)
+
+
+class Mixed(nn.Module):
+    """Convolutions with and without groups, a norm, a layer over places, and a linear end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.grouped = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, groups=2, bias=False)
+        self.norm, self.places, self.last = nn.GroupNorm(2, 4), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.grouped(torch.relu(self.conv(x))))
+        return self.last(torch.tanh(self.places(x.flatten(2).transpose(1, 2))).mean(dim=1))
+
+
+def test_ghost_norms_are_those_of_one_record_at_a_time() -> None:
+    torch.manual_seed(0)
+    model, x, y = Mixed(), torch.randn(6, 2, 7, 7), torch.tensor([0, 1, 2, 0, 1, 2])
+    norms = gradient_norms(model, x, y)
+    assert list(norms) == ["conv", "grouped", "norm", "places", "last"]
+    for record in range(6):
+        model.zero_grad()
+        nn.functional.cross_entropy(model(x[record : record + 1]), y[record : record + 1]).backward()
+        for layer, found in norms.items():
+            own = model.get_submodule(layer).parameters()
+            expected = torch.sqrt(sum(each.grad.square().sum() for each in own))
+            torch.testing.assert_close(found[record], expected, rtol=1e-4, atol=1e-6)
+    assert list(gradient_norms(model, x, y, layers=["last"])) == ["last"]
+    with pytest.raises(ValueError, match="layers that have: conv, grouped, norm, places, last"):
+        gradient_norms(model, x, y, layers=["fc9"])
+
+
+def test_the_last_layers_norm_needs_no_backward() -> None:
+    torch.manual_seed(0)
+    body, last = nn.Sequential(nn.Linear(8, 6), nn.ReLU()), nn.Linear(6, 4)
+    x, y = torch.randn(10, 8), torch.arange(10) % 4
+    expected = gradient_norms(nn.Sequential(body, last), x, y, layers=["1"])["1"].detach().numpy()
+    features = body(x).detach()
+    found = last_layer_gradient_norm(features.numpy(), last(features).detach().numpy(), y.numpy())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    sure = last_layer_gradient_norm(np.ones((1, 1)), np.array([[60.0, 0.0]]), np.array([0]), bias=False)
+    np.testing.assert_allclose(sure, np.sqrt(2) * np.exp(-60.0), rtol=1e-12)  # where 1 - p_y would round to 0
+
+
+def test_gradient_norms_are_a_signal_for_lira() -> None:
+    from miafast.shadow import train_modules
+
+    rng = np.random.default_rng(0)
+    records = mf.Records(rng.normal(size=(120, 20)), rng.integers(3, size=120), classes=3)
+    in_mask = mf.membership(120, 8, seed=0)
+    recipe = mf.Recipe(hidden=(16,), epochs=100, batch_size=16)
+    models = train_modules(recipe, records, in_mask, models=range(8), seed=0)
+    attack = mf.whitebox.GradientNorm()
+    signals = np.stack([attack.signal(model, records) for model in models])
+    assert signals.dtype == np.float32
+    for scores in (attack.score_all(signals), mf.LiRA().score_all(signals, in_mask)):
+        assert mf.roc(scores.ravel(), in_mask.ravel()).auc > 0.6
+    np.testing.assert_array_equal(attack.score(signals[0]), attack.score_all(signals)[0])
