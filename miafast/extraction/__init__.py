@@ -15,9 +15,9 @@ from miafast.extraction.verbatim import verbatim_share
 
 if TYPE_CHECKING:
     from miafast.extraction.extracting import Extraction, extract
-    from miafast.extraction.sampling import generate
     from miafast.extraction.losses import language_signals, sequence_losses, token_losses
     from miafast.extraction.ranking import CRITERIA, criteria
+    from miafast.extraction.sampling import generate
     from miafast.extraction.small import Characters, SmallLanguageModel, train_small
 
 _HOME = {

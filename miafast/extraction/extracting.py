@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from miafast.extraction.duplicates import distinct
-from miafast.extraction.sampling import generate
 from miafast.extraction.ranking import criteria
+from miafast.extraction.sampling import generate
 from miafast.extraction.verbatim import verbatim_share
 from miafast.tables import Array
 
