@@ -1,4 +1,4 @@
-"""``python -m benchmarks ops | train | audit``; ``--help`` shows every option."""
+"""``python -m benchmarks ops | train | audit | systems``; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main() -> int:
         ("ops", "each op against its rivals"),
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
+        ("systems", "poisoning and inversion: what each finds"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
@@ -25,8 +26,8 @@ def main() -> int:
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
-        if name == "audit":
-            command.add_argument("--data-dir", type=Path, help="where location30 is found; without it, digits alone")
+        if name in ("audit", "systems"):
+            command.add_argument("--data-dir", type=Path, help="where data sets are found; without it, digits alone")
     return run(parser.parse_args())
 
 
