@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""``python -m benchmarks ops | train | audit | papers NAME | debugging-dp``; ``--help`` shows every option."""
-=======
-"""``python -m benchmarks ops | train | audit | influence | papers NAME``; ``--help`` shows every option."""
->>>>>>> whitebox
+"""``python -m benchmarks COMMAND``: speed, and tables of papers measured again; ``--help`` shows every option."""
 
 from __future__ import annotations
 
@@ -24,6 +20,7 @@ def main() -> int:
         ("audit", "a whole audit, stage by stage"),
         ("influence", "internal influence against one record at a time"),
         ("papers", "a paper's tables, measured again"),
+        ("systems", "poisoning and inversion: what each finds"),
         ("debugging-dp", "DP-SGD with planted mistakes, audited"),
     ):
         command = commands.add_parser(name, help=help_text)
@@ -32,7 +29,7 @@ def main() -> int:
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
-        if name in ("audit", "papers", "debugging-dp"):
+        if name in ("audit", "papers", "systems", "debugging-dp"):
             command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
         if name == "papers":
             command.add_argument("paper", choices=papers.PAPERS, help="whose tables")

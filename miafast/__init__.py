@@ -12,12 +12,9 @@ from miafast.attacks.threshold import Threshold
 from miafast.audit import audit
 from miafast.audit_dp import audit_dp
 from miafast.data import load
-<<<<<<< HEAD
 from miafast.defense_table import defense_table
-from miafast.extraction import exposure
-=======
 from miafast.epsilon import epsilon_lower_bound, epsilon_upper_bound
->>>>>>> epsilon
+from miafast.extraction import exposure
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.linear_confidence import linear_confidence
 from miafast.ops.logit_confidence import logit_confidence
@@ -41,15 +38,10 @@ _LAZY = {
 
 __version__ = "0.1.0"
 __all__ = [
-<<<<<<< HEAD
-    "RMIA", "LiRA", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "backend", "backends",
-    "defense_table", "exposure", "extract", "invert", "language_signals", "linear_confidence", "load",
-    "logit_confidence", "membership", "mislabel", "poison", "roc", "signals", "truth_serum", "whitebox",
-=======
-    "LiRA", "PrivateRecipe", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "audit_dp",
-    "backend", "backends", "epsilon_lower_bound", "epsilon_upper_bound", "linear_confidence", "load",
-    "logit_confidence", "membership", "roc", "signals",
->>>>>>> epsilon
+    "RMIA", "LiRA", "PrivateRecipe", "Recipe", "Records", "Report", "Roc", "Signals", "Threshold", "audit", "audit_dp",
+    "backend", "backends", "defense_table", "epsilon_lower_bound", "epsilon_upper_bound", "exposure", "extract",
+    "invert", "language_signals", "linear_confidence", "load", "logit_confidence", "membership", "mislabel", "poison",
+    "roc", "signals", "truth_serum", "whitebox",
 ]  # fmt: skip
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-<<<<<<< HEAD
-=======
 from itertools import pairwise
->>>>>>> epsilon
 from typing import Any
 
 import numpy as np

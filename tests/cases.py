@@ -609,7 +609,7 @@ def _mlp_steps() -> Iterator[Case]:
     yield _mlp_case("large-inputs", (20, 12, 5), scale=1e4, shift=0.0)
 
 
-<<<<<<< HEAD
+# attacks' statistics, single-backend so far
 # attacks' statistics, single-backend so far
 def _against_shadow(*more: dict[str, str]) -> Iterator[Case]:
     for name, phi, in_mask in _lira_data():
@@ -668,7 +668,8 @@ def neighbour_share_cases() -> Iterator[Case]:
     for leave_one_out in (False, True):
         options = {"radius": 0.4, "references": 50, "leave_one_out": leave_one_out}
         yield Case(f"normal-{leave_one_out}", (logits,), options)
-=======
+
+
 # dp_sgd_steps
 
 
@@ -725,4 +726,3 @@ def _f_dp_excess() -> Iterator[Case]:
             yield Case(f"gaussian-{name}", (right, levels), options)
             yield Case(f"approximate-{name}", (right, levels, np.full(len(right), 1e-5)), options)
     yield Case("empty", (np.zeros(0, np.int64), np.zeros(0)), {"guesses": 5, "canaries": 9, "alpha": 0.05})
->>>>>>> epsilon

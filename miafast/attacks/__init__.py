@@ -52,7 +52,8 @@ ATTACKS: dict[str, Callable[[], Any]] = {
 MANY_QUESTIONS = ("boundary-distance",)
 
 __all__ = [
-    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance", "Confidence",
+    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance",
+    "Confidence",
     "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy", "Morgan", "NoiseRobustness",
     "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri", "Threshold",
     "UnscoredRecordsWarning", "Watson",

@@ -14,29 +14,18 @@ from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
     from miafast.shadow.models import Models, wrap
-<<<<<<< HEAD
+    from miafast.shadow.opacus_training import opacus_train
     from miafast.shadow.training import check, stack_size, train, train_modules, work
 
 _HOME = {
     **dict.fromkeys(("check", "stack_size", "train", "train_modules", "work"), "training"),
     **dict.fromkeys(("Models", "wrap"), "models"),
+    "opacus_train": "opacus_training",
 }
 
 __all__ = [
-    "Models", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership", "recipe_for",
-    "stack_size", "train", "train_modules", "work", "wrap",
-=======
-    from miafast.shadow.opacus_training import opacus_train
-    from miafast.shadow.training import check, stack_size, train, work
-
-_HOME = dict.fromkeys(("check", "stack_size", "train", "work"), "training") | {
-    "Models": "models", "wrap": "models", "opacus_train": "opacus_training",
-}  # fmt: skip
-
-__all__ = [
     "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership",
-    "opacus_train", "recipe_for", "stack_size", "train", "train_private", "work", "wrap",
->>>>>>> epsilon
+    "opacus_train", "recipe_for", "stack_size", "train", "train_modules", "train_private", "work", "wrap",
 ]  # fmt: skip
 
 
