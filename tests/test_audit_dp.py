@@ -179,3 +179,29 @@ def test_refusals(pool: mf.Records, options: dict[str, object], says: str) -> No
         mf.audit_dp(pool, TINY, **({"epsilon": 1.0} | options))
     with pytest.raises(ValueError, match="mistake='typo'"):
         PrivateRecipe(mistake="typo")
+
+
+def test_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from typer.testing import CliRunner
+
+    from miafast.cli import app
+
+    asked = [
+        "audit-dp",
+        "--data",
+        "digits",
+        "--records",
+        "100",
+        "--hidden",
+        "none",
+        "--steps",
+        "2",
+        "--batch-size",
+        "100",
+    ]
+    more = ["--epsilon", "0.5", "--runs", "64", "--mistake", "noise over batch size", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*asked, *more])
+    assert done.exit_code == 0, done.output
+    assert "The claim ε = 0.5 is refuted" in done.output
+    assert (tmp_path / "out" / "dp.html").exists()
