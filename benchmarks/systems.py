@@ -27,11 +27,11 @@ class Case:
 
 def truth_serum(data_dir: Path | None, smoke: bool) -> Found:
     """100 targets in MNIST: training sets of about 7,250 clean records, and 8 poison records per target."""
-    pool, targets, models = (1000, 50, 8) if smoke else (14_500, 100, 64)
+    pool, targets, models = (1000, 50, 8) if smoke else (14_500, 100, 24)
     full = mf.load("mnist", data_dir=data_dir, part="train")
     keep = np.random.default_rng(0).choice(len(full), pool, replace=False)
     records = replace(full, x=full.x[keep], y=full.y[keep])
-    recipe = mf.Recipe(hidden=(64,), epochs=30, batch_size=64, learning_rate=3e-3, schedule="cosine")
+    recipe = mf.Recipe(hidden=(128,), epochs=50, batch_size=64, learning_rate=3e-3, schedule="cosine")
     doses = [mf.poison(records, np.arange(targets), copies=copies) for copies in (0, 8)]
     found = mf.truth_serum(doses, recipe, shadows=models, fpr=1e-2 if smoke else 1e-3)
     rows = found.rows()
@@ -78,7 +78,7 @@ def inverted(records: mf.Records, *, epochs: int) -> Found:
 
 
 CASES = {
-    "truth-serum": Case("MNIST, 64 models, 100 targets", truth_serum, needs_files=True),
+    "truth-serum": Case("MNIST, 24 models, 100 targets", truth_serum, needs_files=True),
     "mi-face-digits": Case("digits, MLP 64-64-10", digits, needs_files=False),
     "mi-face-lfw": Case("LFW, 7 people, MLP 1850-64-7", faces, needs_files=True),
 }
