@@ -10,6 +10,7 @@ from scipy import stats
 
 import miafast as mf
 from miafast import attacks
+from miafast.measurements import kind_of
 from miafast.ops.signals import signals
 
 ATTACKS = [
@@ -74,7 +75,7 @@ def measured(rng: np.random.Generator, in_mask: np.ndarray, *, leak: float) -> d
 
 
 def score_all(attack: Any, arrays: dict[str, np.ndarray], in_mask: np.ndarray) -> np.ndarray:
-    first, *further = attack.signals
+    first, *further = map(kind_of, attack.signals)
     more = {name: arrays[name] for name in further}
     if getattr(attack, "labels", False):
         more["labels"] = arrays["labels"]
@@ -83,7 +84,7 @@ def score_all(attack: Any, arrays: dict[str, np.ndarray], in_mask: np.ndarray) -
 
 def score(attack: Any, arrays: dict[str, np.ndarray], in_mask: np.ndarray, target: int) -> np.ndarray:
     others = np.arange(len(in_mask)) != target
-    first, *further = attack.signals
+    first, *further = map(kind_of, attack.signals)
     more: dict[str, Any] = {name: (arrays[name][target], arrays[name][others]) for name in further}
     if getattr(attack, "labels", False):
         more["labels"] = arrays["labels"]
