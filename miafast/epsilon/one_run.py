@@ -19,7 +19,7 @@ def one_run(right: Any, *, guesses: int, canaries: int, delta: float, alpha: flo
     Source: Steinke, Nasr and Jagielski 2023, "Privacy Auditing with One (1) Training Run", theorem 5.2 and appendix D.
 
     >>> one_run(600, guesses=600, canaries=1000, delta=1e-5, alpha=0.05)
-    array([5.2704...])
+    array([5.2703...])
     """
     right = np.atleast_1d(right)
     distinct, which = np.unique(right, return_inverse=True)

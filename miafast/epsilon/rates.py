@@ -81,7 +81,7 @@ def gaussian(counts: Counts, *, delta: float, alpha: float, copies: int = 1) -> 
     2022, "Gaussian Differential Privacy", corollary 2.13.
 
     >>> gaussian(Counts(0, 500, 500, 500), delta=1e-5, alpha=0.01)
-    array([28.6...])
+    array([29.6...])
     """
     return epsilon_of_mu(gaussian_mu(counts, alpha=alpha) / copies, delta=delta)
 
@@ -103,7 +103,7 @@ def bayesian(counts: Counts, *, delta: float, alpha: float, copies: int = 1) -> 
     Source: Zanella-Béguelin et al. 2023, "Bayesian Estimation of Differential Privacy", section 4.
 
     >>> bayesian(Counts(0, 500, 500, 500), delta=0.0, alpha=0.05)
-    array([5.5...])
+    array([6.5...])
     """
     return largest_rejected(
         lambda epsilon, within: posterior_within(counts, epsilon, within) < alpha,
