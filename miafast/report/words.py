@@ -197,8 +197,9 @@ def measure_rows(attacks: list[Facts]) -> list[Facts]:
 
 
 def terminal_table(attacks: list[Facts], *, warnings: list[str]) -> str:
-    """The pooled measures with their intervals for a terminal, at most three attacks side by side, and what to mind."""
-    parts = [_block(attacks[start : start + ABREAST]) for start in range(0, len(attacks), ABREAST)]
+    """The pooled measures with their intervals for a terminal, and what to mind: attacks side by side while three
+    fit, else one per line."""
+    parts = [_block(attacks) if len(attacks) <= ABREAST else _lines(attacks)]
     notes = [*too_few([{**each, "per_target": None} for each in attacks]), *left_out(attacks), *warnings]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
@@ -242,6 +243,23 @@ def _block(attacks: list[Facts]) -> str:
     rows = [["", *(each["name"] for each in attacks)]]
     for row in measure_rows(attacks)[0]["rows"]:
         rows.append([row["label"], *(f"{text} ({small})" if small else text for text, small in row["cells"])])
+    return _aligned(rows)
+
+
+def _lines(attacks: list[Facts]) -> str:
+    """One attack per line; intervals at the lowest false-alarm rates alone, where they are wide."""
+    measured = measure_rows(attacks)[0]["rows"]
+    rows = [["", *(row["label"] for row in measured)]]
+    for place, attack in enumerate(attacks):
+        cells = [row["cells"][place] for row in measured]
+        texts = [
+            f"{text} ({small})" if small and at >= len(cells) - 2 else text for at, (text, small) in enumerate(cells)
+        ]
+        rows.append([attack["name"], *texts])
+    return _aligned(rows)
+
+
+def _aligned(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
