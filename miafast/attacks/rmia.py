@@ -32,7 +32,7 @@ class RMIA:
 
     * ``mode``: ``"online"``: p = (mean_in + mean_out) / 2. ``"offline"``: from OUT models alone,
       p = ((1 + a)·mean_out + 1 - a) / 2 with a = ``offline_a``; `tune_offline_a` finds one, as the best a differs
-      between data sets (0.3 is the released code's for CIFAR-10).
+      between data sets (0.3 is our default, not tuned).
     * ``gamma``: the margin. 1.0 asks for any rise; larger values ask for a clear one, and lower every score. For one
       target and one query every gamma ranks records alike, up to ties: with a large one many records tie at 0.
     * ``temperature``: p = sigmoid(phi / temperature). phi is the logit of the label against all other classes
