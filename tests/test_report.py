@@ -294,7 +294,8 @@ def test_seven_attacks_stand_one_per_line(demo: Report) -> None:
     assert lines[0].split("  ")[-1].strip() == "TPR at 0.01 % FPR"
     auc = demo.facts["attacks"][0]["auc"]["value"]
     for place in range(7):
-        assert lines[2 + place].startswith(f"attack {place}") and f" {auc:.3f} " in lines[2 + place]
+        assert lines[2 + place].startswith(f"attack {place}")
+        assert f" {auc:.3f} " in lines[2 + place]
 
 
 def _claim(low: float, *, auc: tuple[float, float] = (0.4, 0.6), name: str = "X") -> dict[str, Any]:
