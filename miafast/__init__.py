@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from miafast import whitebox
 from miafast.attacks.lira import LiRA
@@ -15,6 +14,7 @@ from miafast.data import load
 from miafast.defense_table import defense_table
 from miafast.epsilon import epsilon_lower_bound, epsilon_upper_bound
 from miafast.extraction import exposure
+from miafast.lazy import lazy_names
 from miafast.ops.dispatch import backend, backends
 from miafast.ops.linear_confidence import linear_confidence
 from miafast.ops.logit_confidence import logit_confidence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 #: Names that run models: their modules, and with them torch, are imported when first asked for.
 _LAZY = {
-    "extract": "miafast.extraction",
-    "invert": "miafast.inversion",
-    "language_signals": "miafast.extraction",
+    "extract": "extraction",
+    "invert": "inversion",
+    "language_signals": "extraction",
 }
 
 __version__ = "0.1.0"
@@ -44,13 +44,4 @@ __all__ = [
     "roc", "signals", "truth_serum", "whitebox",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModuleNotFoundError(f"{name} runs models, which needs PyTorch: pip install 'miafast[train]'.") from None
+__getattr__ = lazy_names(__name__, _LAZY, purpose="running models")

@@ -6,12 +6,12 @@ that run models import torch when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from miafast.extraction.duplicates import distinct
 from miafast.extraction.exposure import exposure
 from miafast.extraction.verbatim import verbatim_share
+from miafast.lazy import lazy_names
 
 if TYPE_CHECKING:
     from miafast.extraction.extracting import Extraction, extract
@@ -31,13 +31,4 @@ __all__ = [
     "generate", "language_signals", "sequence_losses", "token_losses", "train_small", "verbatim_share",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModuleNotFoundError("asking language models needs PyTorch: pip install 'miafast[train]'.") from None
+__getattr__ = lazy_names(__name__, _HOME, purpose="asking language models")

@@ -5,9 +5,9 @@ The names that run models import torch when they are first used; the others neve
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from miafast.lazy import lazy_names
 from miafast.shadow.membership import check_membership, membership
 from miafast.shadow.private import PrivateRecipe, train_private
 from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
@@ -28,13 +28,4 @@ __all__ = [
     "opacus_train", "recipe_for", "stack_size", "train", "train_modules", "train_private", "work", "wrap",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModuleNotFoundError("training and asking models needs PyTorch: pip install 'miafast[train]'.") from None
+__getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")

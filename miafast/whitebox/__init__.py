@@ -9,9 +9,9 @@ gives the probability that a record is a member. The names that run models impor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from miafast.lazy import lazy_names
 from miafast.whitebox.bayes_optimal import BayesOptimal, bayes_optimal_accuracy
 from miafast.whitebox.calibration import calibrate, called_members
 from miafast.whitebox.fitted import Fitted
@@ -39,15 +39,4 @@ __all__ = [
     "internal_influence", "last_layer_gradient_norm",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModuleNotFoundError(
-            "white-box attacks run models and need PyTorch: pip install 'miafast[train]'."
-        ) from None
+__getattr__ = lazy_names(__name__, _HOME, purpose="running white-box attacks")
