@@ -31,6 +31,8 @@ def main() -> int:
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
         if name in ("audit", "papers", "systems", "debugging-dp"):
             command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
+        if name == "systems":
+            command.add_argument("--workdir", type=Path, help="keeps trained models here, to go on after a stop")
         if name == "papers":
             command.add_argument("paper", choices=papers.PAPERS, help="whose tables")
             command.add_argument("--repetitions", type=int, default=20, help="targets per table (%(default)s)")
@@ -44,7 +46,9 @@ def run(asked: argparse.Namespace) -> int:
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
-    options = {name: value for name, value in vars(asked).items() if name in ("data_dir", "repetitions", "rounds")}
+    options = {
+        name: value for name, value in vars(asked).items() if name in ("data_dir", "repetitions", "rounds", "workdir")
+    }
     rows, failed = [], []
     for name in asked.only or bench.CASES:
         try:
