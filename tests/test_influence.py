@@ -9,6 +9,7 @@ from torch import nn
 
 import miafast as mf
 from miafast.whitebox import gradient_norms, internal_influence, last_layer_gradient_norm
+from miafast.whitebox.straight import straight_part
 
 
 def rectified(seed: int = 0) -> nn.Module:
@@ -60,6 +61,50 @@ def test_influence_does_not_depend_on_who_else_is_asked_or_how_many_at_once() ->
     torch.testing.assert_close(internal_influence(head, z, batch=2).chi, chi, rtol=1e-4, atol=1e-5)
     alone = internal_influence(head, z, classes=[2]).chi[:, 0]  # on a mesh of its own: equal to the tolerance
     torch.testing.assert_close(alone, chi[:, 2], rtol=0, atol=3e-3)
+
+
+class Maps(nn.Module):
+    """What follows a convolution in a LeNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc1, self.fc2 = nn.BatchNorm2d(3), nn.Linear(27, 14), nn.Linear(14, 4)
+        self.norm.running_mean += 0.3
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        z = torch.max_pool2d(torch.relu(self.norm(z)), 2).flatten(1)
+        return self.fc2(torch.relu(self.fc1(z)))
+
+
+@pytest.mark.parametrize("kind", ["maps", "without norm", "perceptron", "linear"])
+@pytest.mark.parametrize("baseline", [0.0, 0.5])
+def test_influence_taken_behind_straight_layers_is_that_of_the_whole_head(kind: str, baseline: float) -> None:
+    torch.manual_seed(3)
+    maps = Maps().eval()
+    plain = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), maps.fc1, nn.ReLU(), maps.fc2).eval()
+    head = {"maps": maps, "without norm": plain, "perceptron": rectified(), "linear": nn.Linear(6, 4)}[kind]
+    z = torch.randn(7, *{"perceptron": (12,), "linear": (6,)}.get(kind, (3, 6, 6)))
+    split = straight_part(head, from_zero=baseline == 0.0)
+    assert (split is None) == (kind == "without norm" and baseline > 0)
+    if split:
+        torch.testing.assert_close(split[1](split[0](z)), head(z))
+    found = internal_influence(head, z, baseline=baseline)
+    whole = internal_influence(lambda at: head(at), z, baseline=baseline)  # which nothing can be read from
+    torch.testing.assert_close(found.chi, whole.chi, rtol=0, atol=3e-3)
+    assert float(found.residual(z, baseline).abs().max()) < 2e-4
+
+
+def test_layers_that_are_not_straight_are_left_to_the_rest() -> None:
+    class Around(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.relu(z) + z
+
+    assert straight_part(nn.Sequential(nn.Tanh(), nn.Linear(3, 2)), from_zero=True) is None
+    assert straight_part(Around(), from_zero=True) is None
+    first, rest = straight_part(nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), from_zero=True)
+    kinds = [[type(each) for each in part.modules() if not list(each.children())] for part in (first, rest)]
+    assert kinds == [[nn.Linear], [nn.ReLU, nn.Linear]]  # the first bias moves the segment away from 0
+    assert straight_part(nn.BatchNorm1d(3).train(), from_zero=True) is None
 
 
 def test_a_looser_tolerance_takes_fewer_nodes() -> None:

@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 import torch
 
+from miafast.whitebox.straight import straight_part
+
 #: Nodes of the Gauss-Legendre rule on every piece of the segment, on [0, 1], and their weights.
 _NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
 #: A piece may miss its share of the tolerance, or this one where it is shorter: errors at jumps partly cancel.
 _LEAST_ROOM = 1.0 / 32
 #: No piece is made shorter than this share of the segment: float32 would not tell its ends apart.
 _SHORTEST = 2.0**-14
+#: Numbers that go through a head at once, unless ``batch`` says how many pieces.
+_AT_ONCE = 1 << 18
 
 
 class Influence(NamedTuple):
@@ -32,7 +36,7 @@ class Influence(NamedTuple):
 
 def internal_influence(
     head: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, *, classes: Sequence[int] | None = None,
-    baseline: torch.Tensor | float = 0.0, tolerance: float = 1e-4, most_pieces: int = 512, batch: int = 256,
+    baseline: torch.Tensor | float = 0.0, tolerance: float = 1e-4, most_pieces: int = 512, batch: int | None = None,
 ) -> Influence:  # fmt: skip
     """χ_j = ∫ ∂g/∂z_j dP, P uniform on the segment from the baseline to z (Leino et al. 2018; Leino & Fredrikson 2020).
 
@@ -40,7 +44,9 @@ def internal_influence(
     be the difference of g at its ends (completeness): pieces that miss it are halved, those of the records concerned
     only, until what a record's pieces miss together is below the tolerance. Smooth heads need few nodes, and rectified
     ones, whose gradient jumps, nodes near the jumps alone. All records go through together: one backward per class and
-    node for a batch of pieces, never one per record.
+    node for a batch of pieces, never one per record. Where the head's first layers map the segment to a segment (an
+    affine layer; before it, from a baseline of 0, rectifiers and maxima), the integral is taken behind them and
+    carried back once: their derivative is the same at every node.
 
     Args:
         head: g, from z [batch, *features] to logits [batch, classes]; records must not touch each other in it.
@@ -49,7 +55,7 @@ def internal_influence(
         baseline: where segments begin, a number or [*features] or [records, *features].
         tolerance: largest error of Σ_j (z_j - baseline_j) χ_j per record and class, in units of max(1, |g(z) - g(0)|).
         most_pieces: a record is left as it is once it has this many pieces; see `Influence.residual`.
-        batch: pieces that go through the head at once.
+        batch: pieces that go through the head at once; by default as many as hold about 262,000 numbers.
 
     Raises ValueError for a tolerance that is not positive, an unknown class or a z without records.
 
@@ -64,16 +70,30 @@ def internal_influence(
         raise ValueError(f"z has shape {list(z.shape)}; give [records, *features] with at least one record.")
     z = z.detach()
     start = torch.as_tensor(baseline, dtype=z.dtype, device=z.device).expand_as(z)
+    first, rest = straight_part(head, from_zero=not start.any()) or (_itself, head)
     with torch.no_grad():
-        ends = [torch.cat([head(part) for part in each.split(16 * batch)]) for each in (start, z)]
+        inside = [torch.cat([first(part) for part in each.split(_rows(each, None))]) for each in (start, z)]
+        batch = _rows(inside[1], batch)
+        ends = [torch.cat([rest(part) for part in each.split(batch)]) for each in inside]
     chosen = _chosen(classes, ends[0].shape[1])
     at_baseline, at_z = (each[:, chosen] for each in ends)
     allowed = (at_z - at_baseline).abs().clamp_min(1.0) * tolerance
     whole = _Pieces(torch.arange(len(z)), z.new_zeros(len(z)), z.new_ones(len(z)), at_baseline, at_z)
-    path = _Path(head, z, start, chosen)
+    path = _Path(rest, inside[1], inside[0], chosen)
     pieces = _mesh(path, whole, allowed, most_pieces=most_pieces, batch=batch)
     chi = _average_gradient(path, pieces, batch=batch)
+    if first is not _itself:
+        chi = _carried_back(first, z, chi)
     return Influence(chi, at_z, at_baseline, len(_NODES) * len(pieces.record))
+
+
+def _itself(z: torch.Tensor) -> torch.Tensor:
+    return z
+
+
+def _rows(z: torch.Tensor, batch: int | None) -> int:
+    """How many rows like z's go through at once."""
+    return batch or min(4096, max(16, _AT_ONCE // z[0].numel()))
 
 
 class _Path(NamedTuple):
@@ -163,6 +183,18 @@ def _average_gradient(path: _Path, pieces: _Pieces, *, batch: int) -> torch.Tens
                 (gradient,) = torch.autograd.grad(torch.dot(logits[:, each], weight), point, retain_graph=more)
                 chi[:, number].index_add_(0, part.record, gradient)
     return chi
+
+
+def _carried_back(first: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, chi: torch.Tensor) -> torch.Tensor:
+    """χ at z [records, classes, *features] of χ behind layers whose derivative is that at z all along the segment."""
+    size = _rows(z, None)
+    out = z.new_empty(len(z), chi.shape[1], *z.shape[1:])
+    for point, inside, found in zip(z.split(size), chi.split(size), out.split(size), strict=True):
+        behind = first(point.requires_grad_())
+        for number in range(chi.shape[1]):
+            more = number + 1 < chi.shape[1]
+            found[:, number] = torch.autograd.grad(behind, point, inside[:, number], retain_graph=more)[0]
+    return out
 
 
 def _chosen(classes: Sequence[int] | None, known: int) -> list[int]:
