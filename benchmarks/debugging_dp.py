@@ -5,6 +5,7 @@ After Tramèr et al. 2022, "Debugging Differential Privacy: A Case Study for Pri
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +18,7 @@ import miafast as mf
 from benchmarks.table import Column, Section
 from miafast.audit_dp import audit_dp
 from miafast.ops.mlp_confidence import mlp_confidence
-from miafast.shadow.opacus_training import opacus_train
-from miafast.shadow.private import PrivateRecipe, train_private
+from miafast.shadow import PrivateRecipe, train_private, train_privately
 
 RECORDS, RUNS, OPACUS_MODELS = 2000, 1000, 3
 RECIPE = PrivateRecipe(hidden=(32,), batch_size=128, steps=150, noise_multiplier=4.0, learning_rate=0.5)
@@ -102,15 +102,13 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path) -> l
 
 
 def _against_opacus(records: mf.Records, recipe: PrivateRecipe, *, models: int, data_dir: Path) -> dict[str, Any]:
-    from torch import nn
-
-    def make_model() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
-
-    train = opacus_train(
-        make_model, learning_rate=recipe.learning_rate, steps=recipe.steps, batch_size=recipe.batch_size,
-        clip=recipe.clip, noise_multiplier=recipe.noise_multiplier,
+    alike = mf.Recipe(
+        hidden=recipe.hidden, optimizer="sgd", learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+        epochs=recipe.steps * recipe.batch_size / len(records),
     )  # fmt: skip
+    train = functools.partial(
+        train_privately, recipe=alike, noise_multiplier=recipe.noise_multiplier, clip=recipe.clip, pool=len(records)
+    )
     everything = np.arange(len(records))
     train(records, everything[:200], 0)  # imports and first calls
     one = min(_seconds(lambda: train(records, everything, 1)) for _ in range(OPACUS_MODELS))

@@ -54,7 +54,7 @@ def audit_dp(
     ----------
     records: what is trained on besides the canaries, always in.
     recipe: a `PrivateRecipe` (thousands of small models at once), or a function ``train(records, in_indices, seed) ->
-        model``, such as `miafast.shadow.opacus_train` makes.
+        model``, such as `functools.partial` makes of `miafast.shadow.train_privately`.
     epsilon: the claim; for a recipe by default what an accountant says it is, its mistake not known.
     canary: "mislabelled", "blank", "random", Records of your own (one of them, or as many as ``canaries``), or, for a
         recipe, "gradient" (one parameter pushed by the whole clipping norm). By default random in many runs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -136,17 +137,30 @@ def test_a_train_function(pool: mf.Records) -> None:
     assert set(asked) == {60, 61}
 
 
-def test_opacus_trains_and_is_the_same_again(pool: mf.Records) -> None:
+def test_a_claim_about_a_module_of_ones_own_trained_through_opacus(pool: mf.Records) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("opacus")
-    from miafast.shadow import opacus_train
+    from miafast.shadow import train_privately
 
-    train = opacus_train(
-        lambda: torch.nn.Linear(4, 2), learning_rate=0.5, steps=30, batch_size=3, clip=1.0, noise_multiplier=0.5
-    )
-    one, two = (train(pool, np.arange(60), 5).weight.detach().numpy() for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, train(pool, np.arange(60), 6).weight.detach().numpy())
+    def from_zeros() -> object:
+        model = torch.nn.Linear(4, 2)
+        for each in model.parameters():
+            torch.nn.init.zeros_(each)
+        return model
+
+    recipe = mf.Recipe(model=from_zeros, optimizer="sgd", learning_rate=2.0, epochs=4, batch_size=61)
+    far = mf.Records(np.full((1, 4), 50.0), np.array([0]), classes=2)
+    found = {
+        noise: mf.audit_dp(
+            pool, functools.partial(train_privately, recipe=recipe, noise_multiplier=noise, pool=61), epsilon=1.0,
+            runs=64, canary=far,
+        )
+        for noise in (20.0, 0.1)
+    }  # fmt: skip
+    assert not found[20.0].refuted
+    assert found[0.1].refuted
+    with pytest.raises(ValueError, match="noise_multiplier=None"):
+        train_privately(pool, np.arange(60), 0, recipe=recipe)
 
 
 def test_report_files(pool: mf.Records, tmp_path: Path) -> None:

@@ -302,22 +302,22 @@ class TestPrivateTraining:
         pytest.importorskip("opacus")
         from opacus.accountants import RDPAccountant
 
-        from miafast.shadow.private_module import noise_multiplier
+        from miafast.shadow.private_module import noise_for
 
-        noise = noise_multiplier(3.0, 1e-5, sample_rate=0.1, steps=200)
+        noise = noise_for(3.0, 1e-5, sample_rate=0.1, steps=200)
         accountant = RDPAccountant()
         accountant.history = [(noise, 0.1, 200)]
         assert 2.9 < accountant.get_epsilon(1e-5) <= 3.0
         with pytest.raises(ValueError, match=r"epsilon=0.01 cannot be reached in 200 steps"):
-            noise_multiplier(0.01, 1e-5, sample_rate=0.1, steps=200)
-        assert noise_multiplier(math.inf, 1e-5, sample_rate=0.1, steps=200) == 0.0
+            noise_for(0.01, 1e-5, sample_rate=0.1, steps=200)
+        assert noise_for(math.inf, 1e-5, sample_rate=0.1, steps=200) == 0.0
 
     def test_one_step_is_clipped_gradients_plus_noise(self) -> None:
         """SGD on all records at rate 1: the weights move by noise whose size is noise_multiplier · clip / batch."""
         torch = pytest.importorskip("torch")
         pytest.importorskip("opacus")
         from miafast.shadow.modules import build, flattened
-        from miafast.shadow.private_module import noise_multiplier, train_privately
+        from miafast.shadow.private_module import noise_for, train_privately
 
         recipe = mf.Recipe(model="logistic", epochs=1, batch_size=N, optimizer="sgd", learning_rate=1.0)
         wide = mf.Records(np.tile(X, (1, 60)), RECORDS.y, classes=CLASSES)
@@ -327,7 +327,7 @@ class TestPrivateTraining:
             - before
             for epsilon in (0.5, math.inf)
         ]
-        noise = noise_multiplier(0.5, 1e-5, sample_rate=1.0, steps=1)
+        noise = noise_for(0.5, 1e-5, sample_rate=1.0, steps=1)
         assert float((moved[0] - moved[1]).std()) == pytest.approx(noise * 0.7 / N, rel=0.06)
         assert float(torch.linalg.norm(moved[1])) <= 0.7  # the mean of N gradients, none longer than the clip
 

@@ -14,18 +14,18 @@ from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
     from miafast.shadow.models import Models, wrap
-    from miafast.shadow.opacus_training import opacus_train
+    from miafast.shadow.private_module import train_privately
     from miafast.shadow.training import check, stack_size, train, train_modules, work
 
 _HOME = {
     **dict.fromkeys(("check", "stack_size", "train", "train_modules", "work"), "training"),
     **dict.fromkeys(("Models", "wrap"), "models"),
-    "opacus_train": "opacus_training",
+    "train_privately": "private_module",
 }
 
 __all__ = [
     "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership",
-    "opacus_train", "recipe_for", "stack_size", "train", "train_modules", "train_private", "work", "wrap",
+    "recipe_for", "stack_size", "train", "train_modules", "train_private", "train_privately", "work", "wrap",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")

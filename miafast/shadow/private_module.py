@@ -1,4 +1,4 @@
-"""Differentially private SGD through Opacus, as a train function."""
+"""Differentially private SGD of any module through Opacus: a train function for `audit`, `audit_dp` and defences."""
 
 from __future__ import annotations
 
@@ -20,18 +20,38 @@ from miafast.tables import Records
 
 
 def train_privately(
-    records: Records, in_indices: Array, seed: int, *, recipe: Recipe, epsilon: float, delta: float, clip: float
-) -> nn.Module:
+    records: Records, in_indices: Array, seed: int, *, recipe: Recipe, epsilon: float | None = None,
+    delta: float = 1e-5, noise_multiplier: float | None = None, clip: float = 1.0, pool: int | None = None,
+) -> nn.Module:  # fmt: skip
     """One model by DP-SGD (Abadi et al. 2016, algorithm 1) with the recipe's module, optimiser, rates and steps.
 
-    A batch takes every IN record with chance batch_size / n_in (Poisson sampling, which the accounting asks for), the
+    A batch takes every IN record with chance batch_size / pool (Poisson sampling, which the accounting asks for), the
     gradient of each is clipped to norm ``clip``, noise is added to their sum, and the sum divided by batch_size.
-    It trains on the processor, in float32.
+    It trains on the processor, in float32. With `functools.partial` it is a train function.
+
+    epsilon, delta: the noise follows from these by Rényi accounting; or give ``noise_multiplier`` instead.
+    pool: how many records the sampling and the number of steps follow from; by default those that are IN. For
+        `miafast.audit_dp` give the size of what it trains on, canaries included: who is in must not show in it.
+
+    Raises ValueError where not exactly one of epsilon and noise_multiplier is given, or no noise can keep the first;
+    ModuleNotFoundError without Opacus, and Opacus's own errors for layers it cannot take record by record.
+
+    Source: Yousefpour et al. 2021, "Opacus: User-Friendly Differential Privacy Library in PyTorch".
+
+    >>> recipe = Recipe(model=lambda: nn.Linear(4, 2), epochs=2)
+    >>> train = functools.partial(train_privately, recipe=recipe, noise_multiplier=1.0)
     """
+    if (epsilon is None) == (noise_multiplier is None) or clip <= 0:
+        raise ValueError(
+            f"epsilon={epsilon}, noise_multiplier={noise_multiplier}, clip={clip}; give one of the first two, and a "
+            "clipping norm above 0."
+        )
     opacus = _opacus()
     count = len(in_indices)
-    size, steps = batch_size_for(recipe, count), steps_for(recipe, count)
-    noise = noise_multiplier(epsilon, delta, sample_rate=size / count, steps=steps)
+    pool = count if pool is None else pool
+    size, steps = batch_size_for(recipe, pool), steps_for(recipe, pool)
+    if epsilon is not None:
+        noise_multiplier = noise_for(epsilon, delta, sample_rate=size / pool, steps=steps)
     data = Resident(records, "cpu")
     plain = build(recipe, records.shape, records.classes, seed=seed, model=0)
     with torch_seeded(integer(seed, 0, "group normalisation")):
@@ -39,7 +59,7 @@ def train_privately(
     buffers, keys = dict(plain.named_buffers()), DropoutKeys(plain, seed=seed, models=[0])
     module = opacus.GradSampleModule(plain, strict=False)  # the keys of dropout are buffers, which strict refuses
     optimizer = opacus.optimizers.DPOptimizer(
-        make_optimizer(recipe, plain), noise_multiplier=noise, max_grad_norm=clip, expected_batch_size=size,
+        make_optimizer(recipe, plain), noise_multiplier=noise_multiplier, max_grad_norm=clip, expected_batch_size=size,
         generator=torch.Generator().manual_seed(integer(seed, 0, "private noise")),
     )  # fmt: skip
     bits, augment = stream(seed, 0, "poisson batches"), Augment(recipe.augment, seed=seed, model=0)
@@ -50,7 +70,7 @@ def train_privately(
                 buffers[name].copy_(key[0])
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            chosen = torch.as_tensor(in_indices[uniform(bits, count) < size / count])
+            chosen = torch.as_tensor(in_indices[uniform(bits, count) < size / pool])
             optimizer.zero_grad()
             if len(chosen):
                 logits = module(augment(data.inputs(chosen)))
@@ -64,7 +84,7 @@ def train_privately(
 
 
 @functools.lru_cache(maxsize=256)
-def noise_multiplier(epsilon: float, delta: float, *, sample_rate: float, steps: int) -> float:
+def noise_for(epsilon: float, delta: float, *, sample_rate: float, steps: int) -> float:
     """The smallest noise, in units of the clipping norm, that keeps this many Poisson-sampled steps (ε, δ)-private.
 
     By Rényi accounting (Mironov, Talwar & Zhang 2019) to a hundredth of it. 0 for an infinite ε.
@@ -90,8 +110,12 @@ def noise_multiplier(epsilon: float, delta: float, *, sample_rate: float, steps:
 
 
 def _opacus() -> Any:
-    import opacus
-    import opacus.optimizers
-    import opacus.validators
-
+    try:
+        import opacus
+        import opacus.optimizers
+        import opacus.validators
+    except ModuleNotFoundError as error:
+        if error.name != "opacus":
+            raise
+        raise ModuleNotFoundError("DP-SGD needs Opacus: pip install 'miafast[dp]'.", name="opacus") from None
     return opacus
