@@ -69,7 +69,7 @@ def audit(
     tail: Tail = "one-sided",
     target_logits: Annotated[File, _option("Your model's logits: .npy [records(, queries), classes].")] = None,
     is_member: Annotated[File, _option("Which records your model was trained on: .npy bool [records].")] = None,
-    model: Annotated[Text, _recipe_option("logistic, mlp or conv.")] = None,
+    model: Annotated[Text, _recipe_option("logistic, mlp, conv or resnet9.")] = None,
     hidden: Annotated[Text, _recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
     activation: Annotated[Text, _recipe_option("relu or tanh.")] = None,
     optimizer: Annotated[Text, _recipe_option("sgd, adam or adamw.")] = None,
@@ -78,7 +78,7 @@ def audit(
     weight_decay: Annotated[float | None, _recipe_option("")] = None,
     epochs: Annotated[int | None, _recipe_option("")] = None,
     batch_size: Annotated[int | None, _recipe_option("")] = None,
-    schedule: Annotated[Text, _recipe_option("constant, cosine, linear or step.")] = None,
+    schedule: Annotated[Text, _recipe_option("constant, cosine, linear, step or triangle.")] = None,
     dropout: Annotated[float | None, _recipe_option("")] = None,
     label_smoothing: Annotated[float | None, _recipe_option("")] = None,
     augment: Annotated[Text, _recipe_option("mirror, shift, mirror,shift or none.")] = None,
@@ -100,12 +100,14 @@ def audit(
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     options: dict[str, Any] = {
-        "model": model, "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
+        "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
         "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
         "augment": _names(augment), "dtype": dtype,
     }  # fmt: skip
-    recipe = replace(recipe_for(records), **{name: given for name, given in options.items() if given is not None})
+    recipe = replace(
+        recipe_for(records, model=model), **{name: given for name, given in options.items() if given is not None}
+    )
     target = None if target_logits is None else _array(target_logits, "--target-logits")
     members = None if is_member is None else _array(is_member, "--is-member")
     try:

@@ -13,6 +13,7 @@ import torch
 from miafast.boundary_distance import boundary_distance
 from miafast.measurements import OF_LOGITS, Layout, kind_of, noise_of
 from miafast.noise import noisy_inputs
+from miafast.ops.dispatch import note
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.signals import signals as signals_of
 from miafast.queries import Query, ask, query_name
@@ -28,6 +29,9 @@ class Models(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def how(self) -> str: ...
 
     @property
     def keeps_logits(self) -> bool: ...
@@ -68,6 +72,7 @@ def collect(
             continue
         began = time.perf_counter()
         trained = train(models)
+        note("shadow training", trained.how)
         trained_at = time.perf_counter()
         found, correct = measure(
             trained,

@@ -97,7 +97,7 @@ def make_plan(
 
     check_device(device)
 
-    chunk = stack_size(recipe, records)
+    chunk = stack_size(recipe, records, device=device)
     settings: dict[str, Any] = {
         "records": records.name,
         "records_fingerprint": records.fingerprint,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,28 +65,35 @@ def inputs_of(op_name: str) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
             yield each, {}
 
 
-def compiled(op_name: str) -> dict[str, int]:
-    """Kernel -> how many versions of it the op's inputs asked for."""
-    sizes: dict[str, set[bytes]] = {}
+@contextmanager
+def compile_only() -> Iterator[dict[str, set[bytes]]]:
+    """Inside, launches compile and do nothing else; gives kernel -> its binaries."""
+    found: dict[str, set[bytes]] = {}
     run = JITFunction.run
 
-    def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+    def compile_(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
         kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
-        sizes.setdefault(self.fn.__name__, set()).add(kernel.asm["cubin"])
+        found.setdefault(self.fn.__name__, set()).add(kernel.asm["cubin"])
         return kernel
 
-    JITFunction.run = compile_only
+    driver.set_active(_Hopper())
+    JITFunction.run = compile_
     try:
-        twin = getattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), op_name)
-        for args, kwargs in inputs_of(op_name):
-            twin(*args, **kwargs)
+        yield found
     finally:
         JITFunction.run = run
-    return {name: len(each) for name, each in sizes.items()}
+
+
+def compiled(op_name: str) -> dict[str, int]:
+    """Kernel -> how many versions of it the op's inputs asked for."""
+    twin = getattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), op_name)
+    with compile_only() as found:
+        for args, kwargs in inputs_of(op_name):
+            twin(*args, **kwargs)
+    return {name: len(each) for name, each in found.items()}
 
 
 if __name__ == "__main__":
-    driver.set_active(_Hopper())
     np.seterr(all="ignore")
     for op_name in sys.argv[1:]:
         print(op_name, *(f"{name}:{versions}" for name, versions in compiled(op_name).items()))

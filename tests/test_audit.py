@@ -67,6 +67,7 @@ def test_a_recipe_is_trained_and_attacked() -> None:
     assert report.signals.train_accuracy.mean() > 0.9
     assert report.results[0].roc.auc > 0.7  # labels are independent of the inputs: all that is learnt is membership
     assert report.seconds["train"] > 0
+    assert report.backends["shadow training"] == f"stacked ({report.signals.models} at once)"
 
 
 @pytest.mark.parametrize("form", ["function", "logits", "logits with queries"])

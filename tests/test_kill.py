@@ -25,7 +25,7 @@ import miafast.shadow as shadow
 rng = np.random.default_rng(0)
 records = mf.Records(rng.normal(size=(400, 16)).astype(np.float32), rng.integers(0, 4, 400), classes=4, name="toy")
 recipe = mf.Recipe(model="mlp", hidden=(32,), epochs=12, batch_size=16)
-shadow.stack_size = lambda *_: 3  # several chunks, the last one smaller
+shadow.stack_size = lambda *_, **__: 3  # several chunks, the last one smaller
 
 def run(folder):
     pid = os.fork()

@@ -19,7 +19,7 @@ from miafast.ops.mlp_steps import kept  # noqa: E402
 from miafast.shadow import Recipe, membership, stack_size, train, work, wrap  # noqa: E402
 from miafast.shadow.batches import Batches, learning_rates  # noqa: E402
 from miafast.shadow.modules import Dropout, build  # noqa: E402
-from miafast.shadow.optimiser import Optimiser  # noqa: E402
+from miafast.shadow.optimiser import Optimiser, corrections  # noqa: E402
 from miafast.tables import Records  # noqa: E402
 
 
@@ -183,8 +183,8 @@ def test_native_training_agrees_with_a_plain_pytorch_loop(name: str) -> None:
 
     keys = DropoutKeys(module, seed=seed, models=[model])
     for step, which in enumerate(batches.draw(batches.steps)):
-        for buffer, key in keys.at(step, 1, torch.device("cpu")).items():
-            module.get_buffer(buffer).copy_(key[0])
+        for buffer, key in zip(keys.names, keys.at(step)[0], strict=True):
+            module.get_buffer(buffer).fill_(int(key))
         optimizer.param_groups[0]["lr"] = float(batches.rates[step])
         loss = nn.functional.cross_entropy(
             module(torch.from_numpy(records.inputs(which))), torch.from_numpy(records.y[which]),
@@ -286,6 +286,7 @@ def test_batches_are_whole_epochs_in_a_row() -> None:
         ("linear", [1, 0.75, 0.5, 0.25]),
         ("cosine", [1, 0.853553, 0.5, 0.146447]),
         ("step", [1, 1, 0.1, 0.01]),
+        ("triangle", [0, 0.9375, 0.625, 0.3125]),
     ],
 )
 def test_schedules(schedule: str, expected: list[float]) -> None:
@@ -312,12 +313,12 @@ def test_stacked_optimisers_are_pytorchs(name: str) -> None:
     weights = torch.randn(3, 5, generator=generator, dtype=torch.float64)
     theirs = weights.clone().requires_grad_()
     optimizer = kinds[recipe.optimizer]([theirs], 0.01, weight_decay=recipe.weight_decay, **extra)
-    ours = Optimiser(recipe, weights)
-    for _ in range(5):
+    ours = Optimiser(recipe, [weights])
+    for correction in torch.from_numpy(corrections(0, 5)).double():
         theirs.grad = torch.randn(3, 5, generator=generator, dtype=torch.float64)
-        ours.step(weights, theirs.grad.clone(), torch.full((3, 1), 0.01, dtype=torch.float64))
+        ours.step([theirs.grad.clone()], torch.full((3,), 0.01, dtype=torch.float64), correction)
         optimizer.step()
-    torch.testing.assert_close(weights, theirs.detach())
+    torch.testing.assert_close(weights, theirs.detach(), rtol=1e-5, atol=1e-6)  # corrections are float32
 
 
 def test_a_train_function_gets_its_records_and_a_seed_of_its_own() -> None:

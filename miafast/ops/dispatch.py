@@ -193,6 +193,12 @@ def recording() -> Iterator[dict[str, str]]:
         _context.reset(token)
 
 
+def note(name: str, how: str) -> None:
+    """Tell `recording` how something that is no op ran; the first to tell is kept."""
+    if (ran := _context.get().ran) is not None:
+        ran.setdefault(name, how)
+
+
 def every_op() -> dict[str, Op[..., Any]]:
     """All ops by name, whether or not something has imported them."""
     package = importlib.import_module("miafast.ops")

@@ -87,7 +87,7 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, membership, ...
     seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
     versions: Mapping[str, str] = field(default_factory=dict)
-    backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran
+    backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran; how shadows were trained
     warnings: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()  # what `miafast.guards` found; texts of failed ones stand in warnings as well
 

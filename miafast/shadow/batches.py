@@ -27,6 +27,8 @@ def learning_rates(recipe: Recipe, steps: int) -> Array:
         factor = (1.0 + np.cos(np.pi * done)) / 2.0
     elif recipe.schedule == "step":
         factor = np.where(done < 0.5, 1.0, np.where(done < 0.75, 0.1, 0.01))
+    elif recipe.schedule == "triangle":
+        factor = np.minimum(done / 0.2, (1.0 - done) / 0.8)
     else:
         factor = np.ones(steps)
     rates: Array = recipe.learning_rate * factor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from miafast.ops.mlp_steps import dropout_keys
-from miafast.shadow.random import dropout_bases, integer
+from miafast.shadow.random import Array, dropout_bases, integer
 from miafast.shadow.recipe import Recipe, factory_arguments
 
 
@@ -30,9 +30,15 @@ class Dropout(nn.Module):  # type: ignore[misc]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.share == 0.0:
             return x
-        place = torch.arange(x.numel(), device=x.device).reshape(x.shape)
-        keep = _mix(place * 0x9E3779B1 + self.key) >= int(float(np.float32(self.share)) * 2**32)
+        keep = dropout_kept(self.key, x.shape, self.share)
         return x * (keep * (1.0 / (1.0 - self.share))).to(x.dtype)
+
+
+def dropout_kept(keys: torch.Tensor, shape: tuple[int, ...], share: float) -> torch.Tensor:
+    """Which activations dropout keeps: bool [*keys.shape, *shape], as `miafast.ops.mlp_steps.kept`."""
+    place = torch.arange(prod(shape), device=keys.device).reshape(shape) * 0x9E3779B1
+    hashed = _mix(place + keys.reshape(*keys.shape, *[1] * len(shape)))
+    return hashed >= int(float(np.float32(share)) * 2**32)
 
 
 def _mix(values: torch.Tensor) -> torch.Tensor:
@@ -54,6 +60,8 @@ def architecture(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Mod
     """The recipe's module as its factory makes it, initialised from torch's global generator."""
     if recipe.model == "conv":
         return conv(shape, classes, dropout=recipe.dropout)
+    if recipe.model == "resnet9":
+        return resnet9(shape, classes)
     if isinstance(recipe.model, str):
         return mlp(recipe, shape, classes)
     made = recipe.model(shape, classes) if factory_arguments(recipe.model) else recipe.model()
@@ -91,17 +99,67 @@ def conv(shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> nn.Mo
     return nn.Sequential(*layers, nn.Linear(96, classes)).to(memory_format=torch.channels_last)
 
 
+class Scaled(nn.Module):  # type: ignore[misc]
+    """Multiplies by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor
+
+
+class Residual(nn.Module):  # type: ignore[misc]
+    """Adds what a part makes of its input to the input."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.part(x)
+
+
+def resnet9(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Eight 3 × 3 convolutions with two residual pairs and a small linear head, 6.6 M parameters.
+
+    Source: Page 2018, "How to train your ResNet" (myrtle.ai), part 4.
+    """
+
+    def step(inside: int, outside: int) -> nn.Sequential:
+        convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU())
+
+    def twice(channels: int) -> Residual:
+        return Residual(nn.Sequential(step(channels, channels), step(channels, channels)))
+
+    layers = (
+        step(shape[0], 64),
+        step(64, 128), nn.MaxPool2d(2), twice(128),
+        step(128, 256), nn.MaxPool2d(2),
+        step(256, 512), nn.MaxPool2d(2), twice(512),
+        nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, classes, bias=False), Scaled(0.125),
+    )  # fmt: skip
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
 class DropoutKeys:
     """The keys of every `Dropout` in a module, for some models at any step."""
 
-    def __init__(self, module: nn.Module, *, seed: int, models: list[int]) -> None:
+    def __init__(self, module: nn.Module, *, seed: int, models: Sequence[int]) -> None:
         self.base = dropout_bases(seed, models)
-        self._names = [f"{name}.key".lstrip(".") for name, each in module.named_modules() if isinstance(each, Dropout)]
+        self.names = dropout_names(module)
 
-    def at(self, step: int, count: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """Buffer name -> int64 [count], for the first ``count`` models."""
-        keys = {name: dropout_keys(self.base[:count], step, layer) for layer, name in enumerate(self._names)}
-        return {name: torch.as_tensor(each.astype(np.int64), device=device) for name, each in keys.items()}
+    def at(self, step: int) -> Array:
+        """int64 [models, layers], in the order of ``names``."""
+        keys = [dropout_keys(self.base, step, layer) for layer in range(len(self.names))]
+        return np.stack(keys, axis=1).astype(np.int64) if keys else np.zeros((len(self.base), 0), np.int64)
+
+
+def dropout_names(module: nn.Module) -> list[str]:
+    """The buffers of a module that hold the keys of its dropout."""
+    return [f"{name}.key".lstrip(".") for name, each in module.named_modules() if isinstance(each, Dropout)]
 
 
 def flattened(module: nn.Module) -> torch.Tensor:
@@ -112,7 +170,7 @@ def flattened(module: nn.Module) -> torch.Tensor:
 @contextmanager
 def torch_seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators for a while and give the caller's back afterwards."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 

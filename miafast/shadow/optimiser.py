@@ -1,44 +1,81 @@
-"""SGD, Adam and AdamW over stacked parameters, every model with its own learning rate. Formulas as in PyTorch."""
+"""SGD, Adam and AdamW over many models' parameters, every model with its own learning rate. Formulas as in PyTorch."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
+from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
+class Leaf(NamedTuple):
+    """One parameter of all models and the optimiser's moments, each float32 [models, ...] and changed in place."""
+
+    weights: torch.Tensor
+    first: torch.Tensor  # momentum, or Adam's first moment
+    second: torch.Tensor
+
+
+def corrections(begin: int, steps: int) -> Array:
+    """What Adam's moments are divided by after steps begin + 1, ..., begin + steps: float32 [steps, 2]."""
+    taken = np.arange(begin + 1, begin + steps + 1)[:, None]
+    factors: Array = (1.0 - np.array(BETAS) ** taken).astype(np.float32)
+    return factors
+
+
 class Optimiser:
-    """Updates ``weights`` [models, parameters] in place; all models have taken the same number of steps."""
+    """Updates parameters in place: in one kernel per parameter on a CUDA device that has Triton, else in PyTorch's."""
 
-    def __init__(self, recipe: Recipe, weights: torch.Tensor) -> None:
+    def __init__(self, recipe: Recipe, weights: Sequence[torch.Tensor]) -> None:
         self._recipe = recipe
-        self._first = torch.zeros_like(weights) if recipe.optimizer != "sgd" or recipe.momentum else None
-        self._second = torch.zeros_like(weights) if recipe.optimizer != "sgd" else None
-        self._steps = 0
+        self._leaves = [Leaf(each, torch.zeros_like(each), torch.zeros_like(each)) for each in weights]
+        self._update = _update_for(weights[0].device)
 
-    def step(self, weights: torch.Tensor, gradient: torch.Tensor, rates: torch.Tensor) -> None:
-        """One step of the first len(weights) models; ``rates`` [models, 1]."""
-        recipe, decay = self._recipe, self._recipe.weight_decay
-        self._steps += 1
-        if decay and recipe.optimizer != "adamw":
-            gradient = gradient.add(weights, alpha=decay)
-        elif decay:
-            weights.mul_(1.0 - rates * decay)
-        if self._second is None:
-            weights.sub_(rates * self._momentum(gradient))
-            return
-        assert self._first is not None
-        first, second = self._first[: len(weights)], self._second[: len(weights)]
-        first.lerp_(gradient, 1.0 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
-        size = second.sqrt().div_((1.0 - BETAS[1] ** self._steps) ** 0.5).add_(EPSILON)
-        weights.sub_((rates / (1.0 - BETAS[0] ** self._steps)) * first / size)
+    def restart(self) -> None:
+        """Forget all steps taken."""
+        for leaf in self._leaves:
+            leaf.first.zero_()
+            leaf.second.zero_()
 
-    def _momentum(self, gradient: torch.Tensor) -> torch.Tensor:
-        if self._first is None:
-            return gradient
-        velocity = self._first[: len(gradient)]
-        velocity.mul_(self._recipe.momentum).add_(gradient)
-        return gradient.add(velocity, alpha=self._recipe.momentum) if self._recipe.nesterov else velocity
+    def step(self, gradients: Sequence[torch.Tensor], rates: torch.Tensor, correction: torch.Tensor) -> None:
+        """One step of all models: ``rates`` [models], those of 0 stay where they are; ``correction`` [2]."""
+        for leaf, gradient in zip(self._leaves, gradients, strict=True):
+            self._update(self._recipe, leaf, gradient, rates, correction)
+
+
+def _update_for(device: torch.device) -> Callable[[Recipe, Leaf, torch.Tensor, torch.Tensor, torch.Tensor], None]:
+    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        from miafast.shadow.optimiser_kernel import update
+
+        return update
+    return plain_update
+
+
+def plain_update(
+    recipe: Recipe, leaf: Leaf, gradient: torch.Tensor, rates: torch.Tensor, correction: torch.Tensor
+) -> None:
+    """One parameter's step of all models, in PyTorch's operations."""
+    weights, first, second = leaf
+    rate = rates.view(-1, *[1] * (weights.ndim - 1))
+    if recipe.weight_decay and recipe.optimizer == "adamw":
+        weights.mul_(1.0 - rate * recipe.weight_decay)
+    elif recipe.weight_decay:
+        gradient = gradient.add(weights, alpha=recipe.weight_decay)
+    gradient = gradient.to(weights.dtype)
+    if recipe.optimizer == "sgd":
+        if recipe.momentum:
+            first.mul_(recipe.momentum).add_(gradient)
+            gradient = gradient.add(first, alpha=recipe.momentum) if recipe.nesterov else first
+        weights.sub_(rate * gradient)
+        return
+    first.lerp_(gradient, 1.0 - BETAS[0])
+    second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
+    size = second.sqrt().div_(correction[1].sqrt()).add_(EPSILON)
+    weights.sub_((rate / correction[0]) * first / size)

@@ -15,7 +15,7 @@ from miafast.shadow.batches import batch_size_for, learning_rates, steps_for
 from miafast.shadow.modules import DropoutKeys, build, torch_seeded
 from miafast.shadow.random import Array, integer, stream, uniform
 from miafast.shadow.recipe import Recipe
-from miafast.shadow.single import Resident, make_optimizer
+from miafast.shadow.resident import Resident
 from miafast.tables import Records
 
 
@@ -59,15 +59,15 @@ def train_privately(
     buffers, keys = dict(plain.named_buffers()), DropoutKeys(plain, seed=seed, models=[0])
     module = opacus.GradSampleModule(plain, strict=False)  # the keys of dropout are buffers, which strict refuses
     optimizer = opacus.optimizers.DPOptimizer(
-        make_optimizer(recipe, plain), noise_multiplier=noise_multiplier, max_grad_norm=clip, expected_batch_size=size,
+        _optimizer(recipe, plain), noise_multiplier=noise_multiplier, max_grad_norm=clip, expected_batch_size=size,
         generator=torch.Generator().manual_seed(integer(seed, 0, "private noise")),
     )  # fmt: skip
     bits, augment = stream(seed, 0, "poisson batches"), Augment(recipe.augment, seed=seed, model=0)
     with torch_seeded(integer(seed, 0, "training")), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Full backward hook")  # Opacus's: inputs indeed need no gradients
         for step, rate in enumerate(learning_rates(recipe, steps)):
-            for name, key in keys.at(step, 1, torch.device("cpu")).items():
-                buffers[name].copy_(key[0])
+            for name, key in zip(keys.names, keys.at(step)[0], strict=True):
+                buffers[name].fill_(int(key))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             chosen = torch.as_tensor(in_indices[uniform(bits, count) < size / pool])
@@ -81,6 +81,16 @@ def train_privately(
             optimizer.step()
     trained: nn.Module = module.to_standard_module()
     return trained.eval()
+
+
+def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
+    parameters, rate, decay = list(module.parameters()), recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov, fused=True
+        )
+    which = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return which(parameters, rate, weight_decay=decay, fused=True)
 
 
 @functools.lru_cache(maxsize=256)

@@ -23,10 +23,14 @@ TrainFunction = Callable[[Records, Any, int], Any]
 _CHOICES = {
     "activation": ("relu", "tanh"),
     "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("constant", "cosine", "linear", "step"),
+    "schedule": ("constant", "cosine", "linear", "step", "triangle"),
     "dtype": ("float32", "bfloat16"),
 }
 _AUGMENTATIONS = ("mirror", "shift")
+_MODELS = ("logistic", "mlp", "conv", "resnet9")
+
+#: Models that need images.
+IMAGE_MODELS = ("conv", "resnet9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +38,13 @@ class Recipe:
     """How every shadow model (and the target, in the research setting) is trained. Checked at construction.
 
     ``model``: "logistic", "mlp" (layers ``hidden`` with ``activation`` between), "conv" (a small convolutional net for
-    images) or a factory of `torch.nn.Module`s, called as ``factory()`` or ``factory(shape, classes)``.
+    images), "resnet9" (a large one) or a factory of `torch.nn.Module`s, called as ``factory()`` or
+    ``factory(shape, classes)``; what it makes may differ from call to call in parameters and buffers alone.
     ``epochs`` counts passes over a model's IN records: shuffled epochs follow one another without a gap and are cut
     into batches of exactly ``batch_size``, round(epochs · n_in / batch_size) of them.
     ``schedule`` multiplies the learning rate, t being the share of a model's steps already taken: "constant" 1,
-    "linear" 1 - t, "cosine" (1 + cos πt) / 2, "step" 1, then 0.1 from t = 1/2 and 0.01 from t = 3/4.
+    "linear" 1 - t, "cosine" (1 + cos πt) / 2, "step" 1, then 0.1 from t = 1/2 and 0.01 from t = 3/4, "triangle" from
+    0 to 1 at t = 1/5 and back.
     ``weight_decay`` is an L2 penalty in sgd and adam and decoupled in adamw, as in PyTorch. ``dropout`` follows every
     hidden layer of an mlp, and the last pooling of conv. ``augment`` (images): "mirror" flips half of the inputs,
     "shift" moves each by up to 4 pixels each way. ``dtype="bfloat16"`` multiplies matrices in
@@ -104,10 +110,10 @@ class Recipe:
     def check(self, records: Records) -> None:
         """Refuse records that this recipe cannot train on; raises ValueError."""
         is_images = len(records.shape) == 3
-        if self.model == "conv" and not (is_images and min(records.shape[1:]) >= 8):
+        if self.model in IMAGE_MODELS and not (is_images and min(records.shape[1:]) >= 8):
             raise ValueError(
-                f"model='conv' needs images [records, channels, height >= 8, width >= 8], but {records.name} has "
-                f"inputs of shape {records.shape}; use model='mlp'."
+                f"model={self.model!r} needs images [records, channels, height >= 8, width >= 8], but {records.name} "
+                f"has inputs of shape {records.shape}; use model='mlp'."
             )
         if self.augment and not is_images:
             raise ValueError(
@@ -125,7 +131,8 @@ class Recipe:
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         if not isinstance(self.model, str):
             values["model"] = _describe_function(self.model)
-        unused = {"mlp": (), "logistic": ("hidden", "activation", "dropout")}
+        alone = ("hidden", "activation", "dropout")
+        unused = {"mlp": (), "logistic": alone, "resnet9": alone}
         for name in unused.get(str(self.model), ("hidden", "activation")):
             del values[name]
         if self.optimizer != "sgd":
@@ -155,28 +162,39 @@ def fingerprint_of(recipe: Recipe | TrainFunction) -> str:
     return recipe.fingerprint if isinstance(recipe, Recipe) else _digest(describe(recipe))
 
 
-def recipe_for(records: Records) -> Recipe:
+def recipe_for(records: Records, *, model: str | None = None) -> Recipe:
     """A sensible recipe for records of this shape: it fits its training set closely, as ordinary models do.
 
     Images of 8 × 8 pixels and more in several channels: conv with mirror augmentation, 8 epochs. Other inputs: an mlp
     with 128 hidden units, 60 epochs at batch 64 (many features or classes, as in Location-30, Purchase-100 and
     Texas-100), or 64 hidden units at batch 32 (small tables).
 
+    ``model`` asks for another model; "resnet9" comes with a recipe of its own, 24 epochs after Page 2018 ("How to
+    train your ResNet"), meant for a GPU, the others with the options above.
+
     >>> import numpy as np
     >>> recipe_for(Records(np.zeros((99, 3, 32, 32), np.uint8), np.zeros(99, int), classes=10)).model
     'conv'
     """
     features = math.prod(records.shape)
-    if len(records.shape) == 3 and records.shape[0] >= 3 and min(records.shape[1:]) >= 8:
+    if model == "resnet9":
         return Recipe(
+            model=model, optimizer="sgd", learning_rate=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4, epochs=24,
+            batch_size=min(512, len(records)), schedule="triangle", label_smoothing=0.1, augment=("mirror", "shift"),
+            dtype="bfloat16",
+        )  # fmt: skip
+    if len(records.shape) == 3 and records.shape[0] >= 3 and min(records.shape[1:]) >= 8:
+        fitting = Recipe(
             model="conv", optimizer="sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, epochs=8,
             batch_size=min(128, len(records)), schedule="linear", augment=("mirror",), dtype="bfloat16",
         )  # fmt: skip
-    if len(records.shape) == 3 and features >= 500:
-        return Recipe(hidden=(128,), epochs=20, batch_size=min(128, len(records)))
-    if features >= 100:
-        return Recipe(hidden=(128,), epochs=60, batch_size=min(64, len(records)))
-    return Recipe(hidden=(64,), epochs=60, batch_size=min(32, len(records)))
+    elif len(records.shape) == 3 and features >= 500:
+        fitting = Recipe(hidden=(128,), epochs=20, batch_size=min(128, len(records)))
+    elif features >= 100:
+        fitting = Recipe(hidden=(128,), epochs=60, batch_size=min(64, len(records)))
+    else:
+        fitting = Recipe(hidden=(64,), epochs=60, batch_size=min(32, len(records)))
+    return fitting if model is None else dataclasses.replace(fitting, model=model)
 
 
 def check_train_function(train: Any) -> None:
@@ -210,15 +228,15 @@ def factory_arguments(factory: Callable[..., Any]) -> int:
 
 def _check_model(model: Any) -> None:
     if isinstance(model, str):
-        if model not in ("logistic", "mlp", "conv"):
-            raise ValueError(f"model={model!r} is not known; choose logistic, mlp, conv or give a factory of modules.")
+        if model not in _MODELS:
+            raise ValueError(f"model={model!r} is not known; choose {', '.join(_MODELS)} or give a factory of modules.")
     elif hasattr(model, "state_dict") and not isinstance(model, type):
         raise TypeError(
             f"model is a finished {type(model).__name__}; every shadow model starts afresh, so give a factory: "
             "lambda: MyModule(...)."
         )
     elif not callable(model):
-        raise TypeError(f"model is {type(model).__name__}; give 'logistic', 'mlp', 'conv' or a factory of modules.")
+        raise TypeError(f"model is {type(model).__name__}; give one of {', '.join(_MODELS)} or a factory of modules.")
     else:
         factory_arguments(model)
 

@@ -2,72 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from miafast.shadow.augment import Augment
-from miafast.shadow.batches import Batches
+from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.models import Models, wrap
-from miafast.shadow.modules import DropoutKeys, build, torch_seeded
+from miafast.shadow.modules import DropoutKeys, build, dropout_names, torch_seeded
 from miafast.shadow.random import Array, integer
 from miafast.shadow.recipe import Recipe, TrainFunction
+from miafast.shadow.resident import Resident
+from miafast.shadow.steps import Steps
 from miafast.tables import Records
 
+#: Models trained side by side on a CUDA device, on a stream each: while one waits for memory the other computes.
+PLACES = 2
 
-class Resident:
-    """Inputs and labels kept on the device in their stored type; batches become float32 when they are used."""
-
-    def __init__(self, records: Records, device: str) -> None:
-        x = records.x if records.x.dtype == np.uint8 else records.inputs()
-        scaled = x is records.x
-        self.x = torch.as_tensor(np.ascontiguousarray(x), device=device)
-        self.y = torch.as_tensor(records.y, device=device)
-        self._scale, self._shift = (records.scale, records.shift) if scaled else (1.0, 0.0)
-        if self.x.ndim == 4:
-            self.x = self.x.contiguous(memory_format=torch.channels_last)
-
-    def inputs(self, which: torch.Tensor) -> torch.Tensor:
-        return self.x[which].float().mul_(self._scale).add_(self._shift)
+_ALIGNED = 64  # numbers: where a parameter may begin
 
 
-def train_module(
-    recipe: Recipe, data: Resident, in_indices: Array, module: nn.Module, *, seed: int, model: int, progress: Any
-) -> nn.Module:
-    """Train one module on its IN records and put it into evaluation mode."""
-    module = module.to(data.x.device)
-    for _ in training_steps(
-        recipe, data, Batches(recipe, in_indices, seed=seed, model=model), module, seed=seed, model=model
-    ):
-        progress.advance(1)
-    return module.eval()
+class Place:
+    """Where models of one recipe are trained one after the other: the step is prepared, and captured, once.
+
+    The models of a recipe may differ in parameters and buffers alone. ``module`` becomes the place's own.
+    """
+
+    def __init__(self, recipe: Recipe, data: Resident, module: nn.Module, *, batch: int, steps: int) -> None:
+        self.module = module.to(data.device).train()
+        self._recipe = recipe
+        self._parameters = [each for each in self.module.parameters() if each.requires_grad]
+        self._weights, views = _room_for(self._parameters)
+        self._gradient, self._slopes = _room_for(self._parameters)
+        for each, view in zip(self._parameters, views, strict=True):
+            each.data = view.copy_(each.data)
+        self._keys = [dict(self.module.named_buffers())[name] for name in dropout_names(self.module)]
+        start = [each.clone() for each in _state(self.module)]
+        self.steps = Steps(recipe, data, [self._weights], self._slope, batch=batch, steps=steps, layers=len(self._keys))
+        for each, value in zip(_state(self.module), start, strict=True):
+            each.copy_(value)
+
+    def put(self, module: nn.Module) -> None:
+        """Start from this module's parameters and buffers."""
+        for each, value in zip(_state(self.module), _state(module), strict=True):
+            each.copy_(value)
+
+    def take(self, module: nn.Module) -> nn.Module:
+        """What is in place, written to this module, in evaluation mode on the device."""
+        module = module.to(self._weights.device).eval()
+        for each, value in zip(_state(module), _state(self.module), strict=True):
+            each.copy_(value)
+        return module
+
+    def taken(self, in_rows: Array, *, seed: int, model: int) -> Iterator[int]:
+        """Train what is in place on its IN records, yielding 1 after each step. Seeds torch's generators."""
+        torch.manual_seed(integer(seed, model, "training"))
+        dropout = DropoutKeys(self.module, seed=seed, models=[model])
+        yield from self.steps.taken([in_rows], dropout, seed=seed, models=[model])
+
+    def _slope(self, x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor) -> list[torch.Tensor]:
+        for buffer, key in zip(self._keys, keys[0], strict=True):
+            buffer.copy_(key)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"):
+            logits = self.module(x[0])
+        loss = nn.functional.cross_entropy(logits.float(), y[0], label_smoothing=self._recipe.label_smoothing)
+        torch._foreach_copy_(self._slopes, torch.autograd.grad(loss, self._parameters, materialize_grads=True))
+        return [self._gradient]
 
 
-def training_steps(
-    recipe: Recipe, data: Resident, batches: Batches, module: nn.Module, *, seed: int, model: int
-) -> Generator[int, None, None]:
-    """Train a module in training mode, yielding the number of each step when it is taken."""
-    device = data.x.device
-    order = torch.as_tensor(batches.draw(batches.steps), device=device)
-    augment = Augment(recipe.augment, seed=seed, model=model)
-    optimizer = make_optimizer(recipe, module)
-    buffers, keys = dict(module.named_buffers()), DropoutKeys(module, seed=seed, models=[model])
-    with torch_seeded(integer(seed, model, "training")):
-        for step in range(batches.steps):
-            for name, key in keys.at(step, 1, device).items():
-                buffers[name].copy_(key[0])
-            x, y = augment(data.inputs(order[step])), data.y[order[step]]
-            for group in optimizer.param_groups:
-                group["lr"] = batches.rates[step]
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
-                logits = module(x)
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing).backward()
-            optimizer.step()
-            yield step
+def train_singly(
+    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Any
+) -> tuple[list[nn.Module], str]:
+    """Models in the order of ``in_rows``, in evaluation mode, and what ran."""
+    made: dict[int, nn.Module] = {}
+
+    def fill(place: Place, queue: Iterator[int]) -> Iterator[int]:
+        for model in queue:
+            module = fresh(recipe, records, seed=seed, model=model)
+            place.put(module)
+            yield from place.taken(in_rows[model], seed=seed, model=model)
+            made[model] = place.take(module)
+
+    by_size = sorted(in_rows, key=lambda model: batch_size_for(recipe, len(in_rows[model])))
+    with torch_seeded(0):  # seeded for each model; this gives the caller's state back
+        for batch, group in groupby(by_size, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
+            models = list(group)
+            steps, queue = max(steps_for(recipe, len(in_rows[model])) for model in models), iter(models)
+            places: list[Place] = []
+            while not places or (data.device.type == "cuda" and len(places) < min(PLACES, len(models))):
+                module = fresh(recipe, records, seed=seed, model=models[0])
+                places.append(Place(recipe, data, module, batch=batch, steps=steps))
+                if places[0].steps.draws:  # from the one global generator: then models cannot share the device
+                    break
+            how = f"one at a time, {places[0].steps.how}, {len(places)} side by side"
+            _side_by_side([fill(place, queue) for place in places], data.device, progress)
+    return [made[model] for model in in_rows], "one at a time" if data.device.type == "cpu" else how
+
+
+def _side_by_side(works: list[Iterator[int]], device: torch.device, progress: Any) -> None:
+    """Run generators in turns, each on a stream of its own on a CUDA device."""
+    streams: list[Any] = [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in works]
+    for stream in filter(None, streams):
+        stream.wait_stream(torch.cuda.current_stream(device))
+    running = list(zip(works, streams, strict=True))
+    while running:
+        for each in list(running):
+            work, stream = each
+            with _on(stream):
+                taken = next(work, 0)
+            if taken:
+                progress.advance(taken)
+            else:
+                running.remove(each)
+    for stream in filter(None, streams):
+        torch.cuda.current_stream(device).wait_stream(stream)
+
+
+def _on(stream: Any) -> AbstractContextManager[Any]:
+    return nullcontext() if stream is None else torch.cuda.stream(stream)
 
 
 def train_with(train: TrainFunction, records: Records, in_indices: Array, *, seed: int, model: int) -> Models:
@@ -80,11 +135,20 @@ def fresh(recipe: Recipe, records: Records, *, seed: int, model: int) -> nn.Modu
     return build(recipe, records.shape, records.classes, seed=seed, model=model)
 
 
-def make_optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
-    parameters, rate, decay = list(module.parameters()), recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov, fused=True
-        )
-    which = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return which(parameters, rate, weight_decay=decay, fused=True)
+def _state(module: nn.Module) -> list[torch.Tensor]:
+    return [each.detach() for each in (*module.parameters(), *module.buffers())]
+
+
+def _room_for(parameters: list[nn.Parameter]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Zeros, float32 [1, numbers], and a view into them for each parameter, of its shape and memory format."""
+    begins, end = [], 0
+    for each in parameters:
+        begins.append(end)
+        end += -(-each.numel() // _ALIGNED) * _ALIGNED
+    room = torch.zeros(1, end, device=parameters[0].device)
+    strides = [torch.empty_like(each).stride() for each in parameters]
+    views = [
+        room.as_strided(each.shape, stride, begin)
+        for each, stride, begin in zip(parameters, strides, begins, strict=True)
+    ]
+    return room, views

@@ -1,30 +1,28 @@
 """K models at once: every parameter gets a leading axis of models, and one `torch.func.vmap` runs them all.
 
-Batches of a model hold only its own IN records, so nothing is masked. Models are kept in the order of falling numbers
-of steps: those that have finished drop from the end of the stack.
+Perceptrons have their gradient written out. Batches of a model hold only its own IN records, so nothing is masked.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from miafast.shadow.augment import Augment
-from miafast.shadow.batches import Batches
+from miafast.shadow.batches import batch_size_for, steps_for
+from miafast.shadow.mlp_gradient import mlp_gradient
 from miafast.shadow.modules import DropoutKeys, flattened
-from miafast.shadow.optimiser import Optimiser
+from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
-from miafast.shadow.single import Resident
+from miafast.shadow.resident import Resident
+from miafast.shadow.steps import Steps
 
 #: Modules that would be wrong (shared running statistics) or slow (grouped convolution) in a stack.
 _ALONE = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.RNNBase, nn.MultiheadAttention)
-
-_BLOCK = 32  # steps whose batches are drawn together
 
 
 class Stack:
@@ -37,11 +35,11 @@ class Stack:
         named = [dict(each.named_buffers()) for each in modules]
         self.buffers = {name: torch.stack([each[name] for each in named]).to(device) for name in named[0]}
 
-    def parameters(self, count: int) -> dict[str, torch.Tensor]:
-        """Every parameter of the first ``count`` models, [count, ...]; the values are those of ``weights``."""
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Every parameter of all models, [models, ...]: views of ``weights``."""
         views, begin = {}, 0
         for name, each in self.module.named_parameters():
-            views[name] = self.weights[:count, begin : begin + each.numel()].detach().unflatten(1, each.shape)
+            views[name] = self.weights[:, begin : begin + each.numel()].unflatten(1, each.shape)
             begin += each.numel()
         return views
 
@@ -58,13 +56,13 @@ class Stack:
     def answer(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of all models for one shared batch, in evaluation mode."""
         self.module.eval()
-        return self(self.parameters(len(self.weights)), self.buffers, x, x_axis=None).float()
+        return self(self.parameters(), self.buffers, x, x_axis=None).float()
 
     def alone(self, row: int) -> nn.Module:
         """One model of the stack as a module that shares nothing with it, in evaluation mode."""
         module = copy.deepcopy(self.module)
         with torch.no_grad():
-            for each, values in zip(module.parameters(), self.parameters(len(self.weights)).values(), strict=True):
+            for each, values in zip(module.parameters(), self.parameters().values(), strict=True):
                 each.copy_(values[row])
             for name, buffer in module.named_buffers():
                 buffer.copy_(self.buffers[name][row])
@@ -75,9 +73,9 @@ def stacks(module: nn.Module, data: Resident) -> bool:
     """Whether a module runs under vmap, forwards and backwards, and gains from it."""
     if any(isinstance(each, _ALONE) for each in module.modules()):
         return False
-    stack = Stack([module, module], str(data.x.device))
-    leaves = {name: each.requires_grad_() for name, each in stack.parameters(2).items()}
-    x = data.inputs(torch.zeros(4, dtype=torch.int64, device=data.x.device)).unflatten(0, (2, 2))
+    stack = Stack([module, module], str(data.device))
+    leaves = {name: each.detach().requires_grad_() for name, each in stack.parameters().items()}
+    x = data.inputs(torch.zeros(2, 2, dtype=torch.int64, device=data.device))
     try:
         torch.autograd.grad(stack(leaves, stack.buffers, x, x_axis=0).sum(), list(leaves.values()))
     except (RuntimeError, ValueError, NotImplementedError):
@@ -86,45 +84,42 @@ def stacks(module: nn.Module, data: Resident) -> bool:
 
 
 def train_stack(
-    recipe: Recipe, data: Resident, in_rows: list[np.ndarray[Any, Any]], stack: Stack, *, seed: int, models: list[int],
-    progress: Any,
-) -> Stack:  # fmt: skip
-    """Train all models of a stack; ``models`` come in the order of falling numbers of steps, with one batch size."""
-    device = data.x.device
-    batches = [Batches(recipe, rows, seed=seed, model=model) for rows, model in zip(in_rows, models, strict=True)]
-    augments = [Augment(recipe.augment, seed=seed, model=model) for model in models]
-    dropout = DropoutKeys(stack.module, seed=seed, models=models)
-    steps = np.array([each.steps for each in batches])
-    optimiser = Optimiser(recipe, stack.weights)
+    recipe: Recipe, data: Resident, in_rows: list[Array], stack: Stack, *, seed: int, models: list[int], progress: Any
+) -> str:
+    """Train all models of a stack, all with one batch size, and say what ran."""
+    leaves = {name: each.clone() for name, each in stack.parameters().items()}
+    weights, dropout = list(leaves.values()), DropoutKeys(stack.module, seed=seed, models=models)
+    by_hand = isinstance(recipe.model, str)
     stack.module.train()
-    for begin in range(0, int(steps[0]), _BLOCK):
-        drawn = torch.as_tensor(np.stack([each.draw(_BLOCK) for each in batches], axis=1), device=device)
-        rates = torch.as_tensor(
-            np.stack([np.resize(each.rates[begin : begin + _BLOCK], _BLOCK) for each in batches], axis=1),
-            dtype=torch.float32, device=device,
-        )  # fmt: skip
-        for step in range(begin, min(begin + _BLOCK, int(steps[0]))):
-            count = int((steps > step).sum())
-            which = drawn[step - begin, :count]
-            x = data.inputs(which)
-            if recipe.augment:
-                x = torch.stack([augment(each) for augment, each in zip(augments, x, strict=False)])
-            gradient = _gradient(recipe, stack, x, data.y[which], dropout.at(step, count, device))
-            optimiser.step(stack.weights[:count], gradient, rates[step - begin, :count, None])
-            progress.advance(count)
-    return stack
+
+    def gradient(x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor) -> Sequence[torch.Tensor]:
+        if by_hand:
+            return mlp_gradient(recipe, weights, x, y, keys)
+        buffers = {**stack.buffers, **dict(zip(dropout.names, keys.unbind(1), strict=True))}
+        return _gradient(recipe, stack, leaves, buffers, x, y)
+
+    steps = Steps(
+        recipe, data, weights, gradient, batch=batch_size_for(recipe, len(in_rows[0])),
+        steps=max(steps_for(recipe, len(rows)) for rows in in_rows), layers=len(dropout.names),
+    )  # fmt: skip
+    for leaf, start in zip(weights, stack.parameters().values(), strict=True):
+        leaf.copy_(start)
+    for trained in steps.taken(in_rows, dropout, seed=seed, models=models):
+        progress.advance(trained)
+    for leaf, end in zip(weights, stack.parameters().values(), strict=True):
+        end.copy_(leaf)
+    return steps.how
 
 
 def _gradient(
-    recipe: Recipe, stack: Stack, x: torch.Tensor, y: torch.Tensor, keys: dict[str, torch.Tensor]
-) -> torch.Tensor:
-    """Each model's own gradient of its mean loss, [models, parameters], for x [models, batch, ...]."""
-    leaves = {name: each.requires_grad_() for name, each in stack.parameters(len(x)).items()}
-    buffers = {**{name: each[: len(x)] for name, each in stack.buffers.items()}, **keys}
+    recipe: Recipe, stack: Stack, leaves: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], x: torch.Tensor,
+    y: torch.Tensor,
+) -> Sequence[torch.Tensor]:  # fmt: skip
+    """Each model's own gradient of its mean loss, by autograd, for x [models, batch, ...]."""
+    tracked = {name: each.detach().requires_grad_() for name, each in leaves.items()}
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
-        logits = stack(leaves, buffers, x, x_axis=0)
+        logits = stack(tracked, buffers, x, x_axis=0)
     loss = nn.functional.cross_entropy(
         logits.float().flatten(0, 1), y.flatten(), label_smoothing=recipe.label_smoothing, reduction="sum"
     )
-    gradients = torch.autograd.grad(loss / y.shape[1], list(leaves.values()))
-    return torch.cat([each.flatten(1) for each in gradients], dim=1)
+    return cast(Sequence[torch.Tensor], torch.autograd.grad(loss / y.shape[1], list(tracked.values())))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import closing
 
 import torch
 from torch import nn
 
-from miafast.shadow.batches import Batches
+from miafast.shadow.batches import batch_size_for, steps_for
+from miafast.shadow.modules import torch_seeded
 from miafast.shadow.random import Array, permutation, stream
 from miafast.shadow.recipe import Recipe
-from miafast.shadow.single import Resident, fresh, training_steps
+from miafast.shadow.resident import Resident
+from miafast.shadow.single import Place, fresh
 from miafast.tables import Records
 
 #: The share of the IN records that is not trained on but watched.
@@ -31,13 +32,14 @@ def train_until_worse(records: Records, in_indices: Array, seed: int, *, recipe:
     watched = min(max(1, round(HELD_OUT * len(order))), len(order) - 1)
     held_out, trained_on = torch.as_tensor(order[:watched]), order[watched:]
     data = Resident(records, "cpu")
-    module = fresh(recipe, records, seed=seed, model=0)
-    batches = Batches(recipe, trained_on, seed=seed, model=0)
-    epoch = max(1, round(len(trained_on) / batches.size))
-    best, waited, weights = math.inf, 0, copy.deepcopy(module.state_dict())
-    with closing(training_steps(recipe, data, batches, module, seed=seed, model=0)) as steps:
-        for step in steps:
-            if (step + 1) % epoch and step + 1 < batches.steps:
+    batch, last = batch_size_for(recipe, len(trained_on)), steps_for(recipe, len(trained_on))
+    epoch = max(1, round(len(trained_on) / batch))
+    with torch_seeded(0):  # the place seeds; this gives the caller's state back
+        place = Place(recipe, data, fresh(recipe, records, seed=seed, model=0), batch=batch, steps=last)
+        module = place.module
+        best, waited, weights = math.inf, 0, copy.deepcopy(module.state_dict())
+        for step, _ in enumerate(place.taken(trained_on, seed=seed, model=0), start=1):
+            if step % epoch and step < last:
                 continue
             loss = _loss(module, data, held_out)
             if loss < best or not watched:

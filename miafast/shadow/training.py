@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import os
 from collections.abc import Sequence
@@ -20,10 +21,13 @@ from miafast.shadow.mlp import train_mlps
 from miafast.shadow.models import Models, join, wrap
 from miafast.shadow.modules import flattened, widths
 from miafast.shadow.random import Array
-from miafast.shadow.recipe import Recipe, TrainFunction, check_train_function
-from miafast.shadow.single import Resident, fresh, train_module, train_with
+from miafast.shadow.recipe import IMAGE_MODELS, Recipe, TrainFunction, check_train_function
+from miafast.shadow.resident import Resident
+from miafast.shadow.single import fresh, train_singly, train_with
 from miafast.shadow.stacked import Stack, stacks, train_stack
 from miafast.tables import Records
+
+_STACK_BYTES = 16 << 30  # that weights, gradients, moments and batches of a stack may take on a device
 
 
 class Progress(Protocol):
@@ -63,14 +67,12 @@ def train(
     data = Resident(records, device)
     if _stackable(recipe, records, device):
         return _train_stacked(recipe, records, data, in_rows, seed=seed, progress=progress)
-    made = []
-    for model in chosen:
-        module = fresh(recipe, records, seed=seed, model=model)
-        train_module(recipe, data, in_rows[model], module, seed=seed, model=model, progress=progress)
-        weights = flattened(module)
-        _check_finite(weights[None], [model])
-        made.append(wrap(module, name=f"model {model}", classes=records.classes, device=device))
-    return join(made, how="one at a time")
+    modules, how = _train_singly(recipe, records, data, in_rows, seed=seed, progress=progress)
+    made = [
+        wrap(module, name=f"model {model}", classes=records.classes, device=device)
+        for model, module in zip(in_rows, modules, strict=True)
+    ]
+    return join(made, how=how)
 
 
 def train_modules(
@@ -85,16 +87,11 @@ def train_modules(
     recipe.check(records)
     in_rows = {model: np.flatnonzero(in_mask[model]) for model in _chosen(in_mask, len(records), models)}
     data = Resident(records, device)
-    if _stackable(recipe, records, device):
-        made, place = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
-        rows = [(stack, row) for stack in made for row in range(len(stack.weights))]
-        return [stack.alone(row) for stack, row in (rows[place[model]] for model in in_rows)]
-    modules = []
-    for model, rows_of in in_rows.items():
-        module = fresh(recipe, records, seed=seed, model=model)
-        modules.append(train_module(recipe, data, rows_of, module, seed=seed, model=model, progress=_Silent()))
-        _check_finite(flattened(module)[None], [model])
-    return modules
+    if not _stackable(recipe, records, device):
+        return _train_singly(recipe, records, data, in_rows, seed=seed, progress=_Silent())[0]
+    made, place, _ = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
+    rows = [(stack, row) for stack in made for row in range(len(stack.weights))]
+    return [stack.alone(row) for stack, row in (rows[place[model]] for model in in_rows)]
 
 
 def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) -> int:
@@ -108,12 +105,23 @@ def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) 
     return sum(steps_for(recipe, int(in_mask[model].sum())) for model in models)
 
 
-def stack_size(recipe: Recipe | TrainFunction, records: Records) -> int:
-    """How many models are best trained at once here: 1 for what does not stack."""
+def stack_size(recipe: Recipe | TrainFunction, records: Records, *, device: str = "cpu") -> int:
+    """How many models are best trained in one call of `train`: 1 for what does not stack on the processor.
+
+    On a CUDA device, those that do not stack take turns on one captured step, and stacks are as large as a few
+    gigabytes allow. A function of recipe and records alone, so that a run resumes with the same chunks.
+    """
     check(recipe, records)
-    if not isinstance(recipe, Recipe) or not _stackable(recipe, records, "cpu"):
+    if not isinstance(recipe, Recipe):
         return 1
-    return max(16, 2 * (os.cpu_count() or 1))
+    on_cpu = device == "cpu"
+    if not _stackable(recipe, records, device):
+        return 1 if on_cpu else 16
+    if on_cpu:
+        return max(16, 2 * (os.cpu_count() or 1))
+    parameters = flattened(fresh(recipe, records, seed=0, model=0)).numel()
+    each = 4 * (6 * parameters + 4 * recipe.batch_size * math.prod(records.shape))
+    return int(np.clip(_STACK_BYTES // each, 16, 256))
 
 
 def check(recipe: Recipe | TrainFunction, records: Records) -> None:
@@ -128,10 +136,10 @@ def _train_stacked(
     recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
 ) -> Models:
     """Stacks that answer as one, in the order of ``in_rows``."""
-    stacks_made, place = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=progress)
-    order = torch.tensor([place[model] for model in in_rows], device=data.x.device)
+    stacks_made, place, ran = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=progress)
+    order = torch.tensor([place[model] for model in in_rows], device=data.device)
     fused = None
-    if isinstance(recipe.model, str) and data.x.device.type == "cpu":
+    if isinstance(recipe.model, str) and data.device.type == "cpu":
         weights = torch.cat([stack.weights for stack in stacks_made])[order].numpy()
         sizes, activation = widths(recipe, records.shape, records.classes), recipe.activation
 
@@ -143,36 +151,47 @@ def _train_stacked(
 
     names = tuple(f"model {model}" for model in in_rows)
     how = f"stacked ({max(len(each.weights) for each in stacks_made)} at once)"
-    return Models(len(names), how, names, records.classes, forward, str(data.x.device), fused)
+    how += f", {ran}" if data.device.type != "cpu" else ""
+    return Models(len(names), how, names, records.classes, forward, str(data.device), fused)
 
 
 def _train_stacks(
     recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
-) -> tuple[list[Stack], dict[int, int]]:
-    """One stack for every batch size (they differ only where a model has fewer IN records than a batch)."""
-    native = isinstance(recipe.model, str) and not recipe.augment and data.x.device.type == "cpu"
+) -> tuple[list[Stack], dict[int, int], str]:
+    """One stack for every batch size (they differ only where a model has fewer IN records than a batch); what ran."""
+    native = isinstance(recipe.model, str) and not recipe.augment and data.device.type == "cpu"
     stacks_made: list[Stack] = []
+    ran = "native"
     place: dict[int, int] = {}  # of a model in all stacks, one after the other
     by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
     for _, group in groupby(by_work, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
         models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
-        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.x.device))
+        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.device))
         rows = [in_rows[model] for model in models]
         if native:
             stack.weights = train_mlps(
                 recipe, records, rows, stack.weights, seed=seed, models=models, progress=progress
             )
         else:
-            train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
+            ran = train_stack(recipe, data, rows, stack, seed=seed, models=models, progress=progress)
         _check_finite(stack.weights, models)
         stacks_made.append(stack)
         place |= {model: len(place) + number for number, model in enumerate(models)}
-    return stacks_made, place
+    return stacks_made, place, ran
+
+
+def _train_singly(
+    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
+) -> tuple[list[nn.Module], str]:
+    modules, how = train_singly(recipe, records, data, in_rows, seed=seed, progress=progress)
+    for model, module in zip(in_rows, modules, strict=True):
+        _check_finite(flattened(module)[None], [model])
+    return modules, how
 
 
 def _stackable(recipe: Recipe, records: Records, device: str) -> bool:
     if isinstance(recipe.model, str):
-        return recipe.model != "conv"
+        return recipe.model not in IMAGE_MODELS
     few = dataclasses.replace(records, x=records.x[:1], y=records.y[:1])
     return stacks(fresh(recipe, records, seed=0, model=0), Resident(few, device))
 

@@ -1,0 +1,37 @@
+"""Records kept where models train: as small as they are stored, and numbers only when a batch is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from miafast.tables import Records
+
+_WORD = 8  # bytes that are taken at a time: a byte at a time, taking costs more than training
+
+
+class Resident:
+    """Inputs and labels on a device. Bytes and bits stay bytes; images lie channels-last."""
+
+    def __init__(self, records: Records, device: str | torch.device) -> None:
+        small = records.x.dtype in (np.uint8, np.bool_)
+        x = records.x.view(np.uint8) if small else records.inputs()
+        self._scale, self._shift = (records.scale, records.shift) if small else (1.0, 0.0)
+        self._stored = torch.uint8 if small else torch.float32
+        self._is_image = x.ndim == 4
+        rows = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if self._is_image else x)
+        self._shape, flat = rows.shape[1:], rows.reshape(len(rows), -1)
+        if spare := -flat.shape[1] * flat.itemsize % _WORD:
+            flat = np.pad(flat, ((0, 0), (0, spare // flat.itemsize)))
+        self._words = torch.as_tensor(flat.view(np.int64), device=device)
+        self.y = torch.as_tensor(records.y, device=device)
+        self.device = self.y.device
+
+    def inputs(self, which: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """What models are fed for the records ``which``, int64 of any shape: [*which.shape, ...]."""
+        stored = self._words.index_select(0, which.reshape(-1)).view(self._stored)
+        x = stored[:, : int(np.prod(self._shape))].unflatten(1, self._shape)
+        if self._scale != 1.0 or self._shift != 0.0:
+            x = torch.add(torch.tensor(self._shift), x, alpha=self._scale)
+        x = x.to(dtype).permute(0, 3, 1, 2) if self._is_image else x.to(dtype)
+        return x.unflatten(0, which.shape)

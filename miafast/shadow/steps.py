@@ -1,0 +1,108 @@
+"""Training steps of K models at once on their device: one function on static tensors, which one CUDA graph can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from miafast.shadow.augment import Augment, augmented
+from miafast.shadow.batches import Batches
+from miafast.shadow.capture import captured
+from miafast.shadow.modules import DropoutKeys
+from miafast.shadow.optimiser import Optimiser, corrections
+from miafast.shadow.order import Order
+from miafast.shadow.random import Array
+from miafast.shadow.recipe import Recipe
+from miafast.shadow.resident import Resident
+
+#: From x [models, batch, ...], y [models, batch] and dropout keys [models, layers] to the gradient of each parameter.
+Gradient = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Sequence[torch.Tensor]]
+
+_BLOCK_NUMBERS = 1 << 22  # record indices drawn together
+
+
+class Steps:
+    """Trains ``weights``, float32 [models, ...] each and changed in place, on batches of one size.
+
+    What differs from step to step lies ready on the device for a block of steps, and a counter there says which is
+    next: so a captured step serves all steps, and all models that are put into the same place one after the other.
+    Models with fewer steps than others stay as they are at a learning rate of 0.
+    """
+
+    def __init__(
+        self, recipe: Recipe, data: Resident, weights: Sequence[torch.Tensor], gradient: Gradient, *, batch: int,
+        steps: int, layers: int,
+    ) -> None:  # fmt: skip
+        models = len(weights[0])
+        self._recipe, self._data, self._gradient, self._batch = recipe, data, gradient, batch
+        self._block = min(steps, max(1, _BLOCK_NUMBERS // (models * batch)))
+
+        def room(*axes: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+            return torch.zeros(self._block, *axes, dtype=dtype, device=data.device)
+
+        self._next = torch.zeros(1, dtype=torch.int64, device=data.device)
+        self._order = room(models, batch)
+        self._augmentation = room(models * batch if recipe.augment else 0, 3)
+        self._keys = room(models, layers)
+        self._rates = room(models, dtype=torch.float32)
+        self._corrections = room(2, dtype=torch.float32) + 1.0
+        self._optimiser = Optimiser(recipe, weights)
+        self._step = captured(self._once, data.device)
+
+    @property
+    def how(self) -> str:
+        """What runs: "captured CUDA graph", or "eager" and why."""
+        return self._step.how
+
+    @property
+    def draws(self) -> bool:
+        """Whether steps draw from torch's global generator."""
+        return self._step.draws
+
+    def taken(
+        self, in_rows: Sequence[Array], dropout: DropoutKeys, *, seed: int, models: Sequence[int]
+    ) -> Iterator[int]:
+        """Take all steps of the models whose weights are now in place; yields after each how many models it trained."""
+        rows = list(zip(in_rows, models, strict=True))
+        batches = [Batches(self._recipe, own, seed=seed, model=model) for own, model in rows]
+        order = Order(in_rows, size=self._batch, seed=seed, models=models, device=self._data.device)
+        augments = [Augment(self._recipe.augment, seed=seed, model=model) for model in models]
+        counts = np.array([each.steps for each in batches])
+        rates = np.zeros((counts.max(), len(models)), np.float32)
+        for column, each in enumerate(batches):
+            rates[: each.steps, column] = each.rates
+        self._optimiser.restart()
+        for begin in range(0, len(rates), self._block):
+            steps = range(begin, min(begin + self._block, len(rates)))
+            self._next.zero_()
+            self._order[: len(steps)] = order.at(begin, len(steps))
+            _fill(self._rates, rates[begin : steps.stop])
+            _fill(self._corrections, corrections(begin, len(steps)))
+            if self._keys.numel():
+                _fill(self._keys, np.stack([dropout.at(step) for step in steps]))
+            if self._recipe.augment:
+                drawn = [[each.draw(self._batch) for each in augments] for _ in steps]
+                _fill(self._augmentation, np.stack(drawn).reshape(len(steps), -1, 3))
+            for step in steps:
+                self._step.run()
+                yield int((counts > step).sum())
+
+    def _once(self) -> None:
+        which = self._now(self._order)
+        x = self._data.inputs(which)
+        if self._recipe.augment:
+            x = augmented(x.flatten(0, 1), self._now(self._augmentation), self._recipe.augment).unflatten(
+                0, which.shape
+            )
+        gradients = self._gradient(x, self._data.y[which], self._now(self._keys))
+        self._optimiser.step(gradients, self._now(self._rates), self._now(self._corrections))
+        self._next += 1
+
+    def _now(self, buffer: torch.Tensor) -> torch.Tensor:
+        return buffer.index_select(0, self._next)[0]
+
+
+def _fill(buffer: torch.Tensor, values: Array) -> None:
+    buffer[: len(values)] = torch.as_tensor(values)

@@ -1,0 +1,239 @@
+"""Training on a device: the same path on the processor's tensors, and on a CUDA device where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+import miafast as mf  # noqa: E402
+from miafast.shadow import Recipe, membership, recipe_for, stack_size, train  # noqa: E402
+from miafast.shadow.augment import Augment  # noqa: E402
+from miafast.shadow.batches import Batches  # noqa: E402
+from miafast.shadow.mlp import train_mlps  # noqa: E402
+from miafast.shadow.modules import build  # noqa: E402
+from miafast.shadow.optimiser import Leaf, corrections, plain_update  # noqa: E402
+from miafast.shadow.order import Order, raw_draws  # noqa: E402
+from miafast.shadow.random import stream  # noqa: E402
+from miafast.shadow.resident import Resident  # noqa: E402
+from miafast.shadow.single import fresh  # noqa: E402
+from miafast.shadow.stacked import Stack, train_stack  # noqa: E402
+from tests.test_shadow import RECIPES, Branching, Count, Normalised, blobs, pictures, unequal_mask  # noqa: E402
+
+CPU = torch.device("cpu")
+PERCEPTRONS = ("logistic", "plain", "dropout", "smoothed", "momentum", "nesterov", "adamw", "bfloat16")
+gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def bits(records: int = 200) -> mf.Records:
+    """Bits, 13 to a record: no whole number of words."""
+    draw = np.random.default_rng(0)
+    return mf.Records(draw.random((records, 13)) < 0.5, draw.integers(0, 3, records), classes=3)
+
+
+def test_draws_are_numpys() -> None:
+    keys = np.stack([stream(3, model, "batches").state["state"]["key"] for model in range(3)])
+    begin = torch.tensor([[0], [5], [1_000_002]])
+    found = raw_draws(torch.as_tensor(keys.view(np.int64)), begin, 37).numpy().view(np.uint64)
+    for model, start in enumerate(begin[:, 0].tolist()):
+        np.testing.assert_array_equal(found[model], stream(3, model, "batches").random_raw(start + 37)[start:])
+
+
+def test_batches_are_those_of_the_processor() -> None:
+    recipe, rows = Recipe(batch_size=7, epochs=5), [np.arange(3, 3 + count) for count in (40, 23, 7)]
+    drawn = [Batches(recipe, each, seed=1, model=model) for model, each in enumerate(rows)]
+    order = Order(rows, size=7, seed=1, models=[0, 1, 2], device=CPU)
+    for begin, steps in ((0, 5), (5, 11), (16, 3)):  # blocks that cut epochs anywhere
+        expected = np.stack([each.draw(steps) for each in drawn], axis=1)
+        np.testing.assert_array_equal(order.at(begin, steps).numpy(), expected)
+
+
+@pytest.mark.parametrize("records", [bits(), blobs(), pictures()], ids=["bits", "floats", "images"])
+def test_inputs_are_those_of_the_records(records: mf.Records) -> None:
+    which = torch.tensor([[3, 0, 3], [7, 9, 1]])
+    found = Resident(records, "cpu").inputs(which)
+    assert found.shape == (2, 3, *records.shape)
+    torch.testing.assert_close(found.flatten(0, 1), torch.from_numpy(records.inputs(which.flatten().numpy())))
+    halves = Resident(records, "cpu").inputs(which[0], torch.bfloat16)
+    torch.testing.assert_close(halves, found[0].bfloat16())
+
+
+@pytest.mark.parametrize("name", PERCEPTRONS)
+@pytest.mark.parametrize("records", [bits(), blobs()], ids=["bits", "floats"])
+def test_the_device_s_path_trains_the_models_of_the_processor_s(name: str, records: mf.Records) -> None:
+    recipe, mask, models = RECIPES[name], unequal_mask(records), [6, 4, 0]
+    rows = [np.flatnonzero(mask[model]) for model in models]
+    stack = Stack([fresh(recipe, records, seed=3, model=model) for model in models], "cpu")
+    native = train_mlps(recipe, records, rows, stack.weights, seed=3, models=models, progress=Count())
+    how = train_stack(recipe, Resident(records, "cpu"), rows, stack, seed=3, models=models, progress=Count())
+    assert how == "eager"
+    assert float((native - Stack([build(recipe, records.shape, 3, seed=3, model=m) for m in models], "cpu").weights)
+                 .abs().max()) > 1e-2  # fmt: skip
+    tolerance = 3e-2 if name == "bfloat16" else 1e-4
+    torch.testing.assert_close(stack.weights, native, rtol=tolerance, atol=tolerance)
+
+
+def test_finished_models_wait_for_the_others_unchanged() -> None:
+    records, recipe = blobs(), RECIPES["nesterov"]
+    rows = [np.arange(150), np.arange(40)]
+    both = Stack([fresh(recipe, records, seed=0, model=model) for model in (0, 1)], "cpu")
+    alone = Stack([fresh(recipe, records, seed=0, model=1)], "cpu")
+    data = Resident(records, "cpu")
+    train_stack(recipe, data, rows, both, seed=0, models=[0, 1], progress=Count())
+    train_stack(recipe, data, rows[1:], alone, seed=0, models=[1], progress=Count())
+    torch.testing.assert_close(both.weights[1], alone.weights[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_place_that_served_other_models_trains_as_a_new_one() -> None:
+    records = pictures()
+    mask = membership(len(records), 4, seed=0)
+    recipe = Recipe(
+        model="conv", optimizer="sgd", learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4,
+        epochs=2, batch_size=10, augment=("mirror", "shift"), dropout=0.1, schedule="triangle",
+    )  # fmt: skip
+    together = train(recipe, records, mask, models=[2, 0, 3], seed=0).logits(records.inputs())
+    alone = train(recipe, records, mask, models=[3], seed=0).logits(records.inputs())
+    assert torch.equal(together[2], alone[0])
+
+
+@pytest.mark.parametrize("model", ["conv", "resnet9"])
+def test_places_agree_with_a_plain_pytorch_loop(model: str) -> None:
+    records, rows = pictures(40), np.arange(24)
+    recipe = dataclasses.replace(
+        recipe_for(records, model=model), batch_size=8, epochs=1, dtype="float32", schedule="linear", learning_rate=0.02
+    )
+    module = build(recipe, records.shape, records.classes, seed=4, model=1)
+    optimizer = torch.optim.SGD(module.parameters(), 0.02, 0.9, weight_decay=5e-4, nesterov=True)
+    batches, augment = Batches(recipe, rows, seed=4, model=1), Augment(recipe.augment, seed=4, model=1)
+    for rate, which in zip(batches.rates, batches.draw(batches.steps), strict=True):
+        optimizer.param_groups[0]["lr"] = float(rate)
+        optimizer.zero_grad()
+        logits, y = module(augment(torch.from_numpy(records.inputs(which)))), torch.from_numpy(records.y[which])
+        nn.functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing).backward()
+        optimizer.step()
+    mask = np.arange(40) < np.array([[12], [24]])
+    models = train(recipe, records, mask, models=[0, 1], seed=4)
+    assert models.how == "one at a time"
+    expected = module.eval()(torch.from_numpy(records.inputs())).detach()
+    torch.testing.assert_close(models.logits(records.inputs())[1], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_resnet9_has_the_parameters_of_its_source() -> None:
+    module = build(Recipe(model="resnet9"), (3, 32, 32), 10, seed=0, model=0)
+    assert sum(each.numel() for each in module.parameters()) == 6_573_120
+
+
+KERNEL = """
+import torch
+from miafast.shadow.optimiser import Leaf, corrections
+from miafast.shadow.optimiser_kernel import update
+from miafast.shadow.recipe import Recipe
+from tests.sm90 import compile_only
+leaf = Leaf(*torch.zeros(3, 2, 40, 50))
+with compile_only() as found:
+    for kind in ("sgd", "adam", "adamw"):
+        for dtype in (torch.float32, torch.bfloat16):
+            update(Recipe(optimizer=kind), leaf, torch.zeros(2, 40, 50, dtype=dtype), torch.zeros(2), torch.ones(2))
+print({name: len(each) for name, each in found.items()})
+"""
+
+
+def test_the_optimiser_s_kernel_compiles_for_hopper() -> None:
+    pytest.importorskip("triton")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "{'_step': 6}", done.stderr
+
+
+@pytest.mark.parametrize("name", ["logistic", "momentum", "nesterov", "plain", "smoothed", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_optimiser_s_kernel_agrees_with_pytorch_s_operations(name: str, dtype: Any) -> None:
+    pytest.importorskip("triton")
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("there is a device: its training is compared below")
+    from miafast.shadow.optimiser_kernel import update
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 7, 171, generator=generator)
+    plain, fused = (Leaf(start.clone(), torch.zeros_like(start), torch.zeros_like(start)) for _ in range(2))
+    rates = torch.tensor([0.1, 0.0, 0.02])
+    for correction in torch.from_numpy(corrections(0, 4)):
+        gradient = torch.randn(start.shape, generator=generator).to(dtype)
+        plain_update(RECIPES[name], plain, gradient, rates, correction)
+        update(RECIPES[name], fused, gradient, rates, correction)
+    for one, other in zip(plain, fused, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert torch.equal(fused.weights[1], start[1])
+
+
+def test_stacks_on_a_device_depend_on_recipe_and_records_alone() -> None:
+    narrow, wide = Recipe(hidden=(128,)), Recipe(hidden=(8192, 8192))
+    sizes = [stack_size(recipe, bits(), device="cuda") for recipe in (narrow, wide)]
+    assert sizes == [256, 16]
+    assert stack_size(recipe_for(pictures()), pictures(), device="cuda") == 16
+
+
+class Noisy(nn.Module):
+    """Draws from torch's global generator."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm1d(shape[0]), nn.Linear(shape[0], classes)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(nn.functional.dropout(self.norm(x), 0.2, self.training))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=gpu) for name in (*PERCEPTRONS, "module", "alone")])
+def test_a_cuda_device_trains_the_models_of_the_processor(name: str) -> None:
+    records, mask = blobs(), unequal_mask(blobs())
+    on_cpu, on_gpu = (train(RECIPES[name], records, mask, models=range(7), seed=3, device=d) for d in ("cpu", "cuda"))
+    assert "captured CUDA graph" in on_gpu.how
+    found, expected = on_gpu.logits(records.inputs()).cpu(), on_cpu.logits(records.inputs())
+    tolerance = 0.1 if name == "bfloat16" else 1e-3
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("recipe", [
+    pytest.param(Recipe(model="conv", epochs=2, batch_size=10, augment=("mirror", "shift"), dropout=0.1), marks=gpu),
+    pytest.param(Recipe(model="resnet9", optimizer="sgd", learning_rate=0.01, epochs=1, batch_size=10), marks=gpu),
+], ids=["conv", "resnet9"])  # fmt: skip
+def test_places_on_a_cuda_device_are_captured_and_do_not_mix(recipe: Recipe) -> None:
+    records, mask = pictures(), membership(60, 6, seed=0)
+    together = train(recipe, records, mask, models=range(5), seed=0, device="cuda")
+    assert together.how == "one at a time, captured CUDA graph, 2 side by side"
+    for model in (0, 4):
+        alone = train(recipe, records, mask, models=[model], seed=0, device="cuda").logits(records.inputs())[0]
+        torch.testing.assert_close(together.logits(records.inputs())[model], alone, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(("module", "how"), [
+    pytest.param(Branching, "one at a time, eager (", marks=gpu),
+    pytest.param(Noisy, "one at a time, captured CUDA graph, 1 side by side", marks=gpu),
+    pytest.param(Normalised, "stacked (3 at once), captured CUDA graph", marks=gpu),
+], ids=["waits", "draws", "stacks"])  # fmt: skip
+def test_what_runs_on_a_cuda_device_is_said(module: Any, how: str) -> None:
+    records, mask = blobs(), membership(200, 4, seed=0)
+    recipe = Recipe(model=module, epochs=1, batch_size=16)
+    models = train(recipe, records, mask, models=range(3), seed=0, device="cuda")
+    assert models.how.startswith(how)
+    again = train(recipe, records, mask, models=[2], seed=0, device="cuda").logits(records.inputs())[0]
+    torch.testing.assert_close(models.logits(records.inputs())[2], again, rtol=1e-3, atol=1e-3)
