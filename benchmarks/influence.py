@@ -34,7 +34,7 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool) -> list[dict[str, An
     records, layer = CASES[name]
     records = 50 if smoke else records
     x = 3.0 * torch.randn(records, 1, 28, 28)
-    part = cut(LeNet(), layer, x[:2])
+    part = cut(LeNet((1, 28, 28), 10), layer, x[:2])
     z = part.features(x)
     began = time.perf_counter()
     found = internal_influence(part.head, z, tolerance=TOLERANCE)

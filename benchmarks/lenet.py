@@ -1,4 +1,4 @@
-"""LeNet for grey images of 28 × 28, with layers that have names."""
+"""LeNet for images, with layers that have names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from torch import nn
 
 
 class LeNet(nn.Module):
-    def __init__(self) -> None:
+    """For inputs of ``shape`` [channels, height, width]."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        channels, height, width = shape
+        places = (height // 2 - 4) // 2 * ((width // 2 - 4) // 2)
+        self.conv1, self.conv2 = nn.Conv2d(channels, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * places, 120), nn.Linear(120, 84), nn.Linear(84, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.max_pool2d(torch.relu(self.conv1(x)), 2)

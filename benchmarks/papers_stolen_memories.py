@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,12 +16,17 @@ import miafast as mf
 from benchmarks.lenet import LeNet
 from benchmarks.table import Column, Section
 from miafast.shadow import train_modules
-from miafast.whitebox.linear import halvings
+from miafast.shadow.private_module import train_privately
+from miafast.whitebox import DeepBayes, DeepGeneral, LayerMeta, LinearBayes, LinearGeneral
+from miafast.whitebox.linear import Linear, against, halvings, linear_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Score = Callable[[mf.Records], Array]
 CLASSES, FEATURES, SPREAD = 10, 75, 0.15
 ALPHAS = (0.9, 0.99)
-SHADOWS = 5
+SHADOWS, SHADOWS_OF_IMAGES = 5, 2
+LAYERS = ("conv1", "conv2", "fc1", "fc2")
+META = "bayes-wb, all layers"
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,15 @@ class Case:
     published: Mapping[str, tuple[float, float | None]]
     per_class: int | None = None
     data: str = ""
-    layer: str = "2"
-    at_most: int | None = None  # records drawn from the data set
+    layers: tuple[str, ...] = ("2",)
+    of_each: int | None = None  # members, and as many non-members and attacker's records; all there are by default
+    fewest_of_class: int = 0  # smaller classes are left out
+    epsilon: float | None = None  # the target is trained by DP-SGD
+    most: int | None = None  # repetitions, however many are asked for
+
+    @property
+    def shadows(self) -> int:
+        return SHADOWS if len(self.layers) == 1 else SHADOWS_OF_IMAGES
 
 
 def _synthetic(per_class: int, *accuracies: float) -> Case:
@@ -43,13 +56,16 @@ def _synthetic(per_class: int, *accuracies: float) -> Case:
     return Case(f"synthetic, n = {per_class} per class", recipe, published, per_class=per_class)
 
 
-def _table(title: str, data: str, recipe: mf.Recipe, accuracy: Any, precision: Any, **more: Any) -> Case:
-    names = ("naive", "shadow-bb", "bayes-wb", "general-wb")
-    published = dict(zip(names, zip(accuracy, precision, strict=True), strict=True))
+def _table(title: str, data: str, recipe: mf.Recipe, accuracy: Any = (), precision: Any = (), **more: Any) -> Case:
+    bayes = "bayes-wb" if len(more.get("layers", "2")) == 1 else META
+    published = dict(zip(("naive", "shadow-bb", bayes, "general-wb"), zip(accuracy, precision, strict=True)))  # noqa: B905
     return Case(title, recipe, published, data=data, **more)
 
 
 _MLP = mf.Recipe(hidden=(64,), batch_size=32)
+_GERMAN = replace(_MLP, epochs=40)
+_ADULT = replace(_MLP, epochs=6, batch_size=128)
+_LENET = mf.Recipe(model=LeNet, epochs=15, batch_size=64)
 CASES = {
     "synthetic-100": _synthetic(100, 0.618, 0.605, 0.602, 0.590),
     "synthetic-200": _synthetic(200, 0.577, 0.570, 0.563, 0.562),
@@ -65,17 +81,39 @@ CASES = {
         "Hepatitis", "hepatitis", replace(_MLP, epochs=120), (0.595, 0.553, 0.605, 0.618), (0.552, 0.528, 0.562, 0.609)
     ),
     "german_credit": _table(
-        "German Credit", "german_credit", replace(_MLP, epochs=40),
-        (0.618, 0.582, 0.623, 0.622), (0.572, 0.547, 0.603, 0.637),
+        "German Credit", "german_credit", _GERMAN, (0.618, 0.582, 0.623, 0.622), (0.572, 0.547, 0.603, 0.637)
     ),
-    "adult": _table(
-        "Adult", "adult", replace(_MLP, epochs=6, batch_size=128),
-        (0.506, 0.524, 0.507, 0.516), (0.504, 0.514, 0.512, 0.516),
-    ),
+    "adult": _table("Adult", "adult", _ADULT, (0.506, 0.524, 0.507, 0.516), (0.504, 0.514, 0.512, 0.516)),
     "mnist": _table(
-        "MNIST, LeNet, 6,000 records each", "mnist", mf.Recipe(model=LeNet, epochs=15, batch_size=64),
-        (0.506, 0.506, 0.575, 0.521), (0.503, 0.506, 0.578, 0.640), layer="fc1", at_most=18_000,
+        "MNIST, LeNet", "mnist", _LENET, (0.506, 0.506, 0.575, 0.521), (0.503, 0.506, 0.578, 0.640),
+        layers=LAYERS, of_each=4000, most=3,
     ),
+    "lfw": _table(
+        "LFW, LeNet", "lfw", replace(_LENET, epochs=30, batch_size=32),
+        (0.582, 0.597, 0.618, 0.619), (0.545, 0.557, 0.581, 0.586), layers=LAYERS, fewest_of_class=100, most=5,
+    ),
+    "cifar10": _table(
+        "CIFAR-10, LeNet", "cifar10", replace(_LENET, epochs=25),
+        (0.666, 0.684, 0.686, 0.709), (0.600, 0.605, 0.638, 0.646), layers=LAYERS, of_each=3000, most=3,
+    ),
+    **{
+        f"adult-{size}": _table(
+            f"Adult, {size:,} members", "adult", replace(_ADULT, epochs=60, batch_size=32), of_each=size
+        )
+        for size in (100, 300, 1000, 3000)
+    },
+    **{
+        f"german_credit, dropout {share}": _table(
+            f"German Credit, dropout {share}", "german_credit", replace(_GERMAN, dropout=share)
+        )
+        for share in (0.25, 0.5)
+    },
+    **{
+        f"german_credit, dp-sgd {epsilon:g}": _table(
+            f"German Credit, DP-SGD ε = {epsilon:g}", "german_credit", _GERMAN, epsilon=epsilon, most=10
+        )
+        for epsilon in (16.0, 4.0, 1.0, 0.25)
+    },
 }  # fmt: skip
 
 COLUMNS = (
@@ -83,20 +121,23 @@ COLUMNS = (
     Column("attack", "attack"),
     Column("accuracy", "accuracy", "{:.3f}"),
     Column("± sd", "sd", "{:.3f}"),
-    Column("95 % interval of the mean", "interval"),
     Column("published", "published", "{:.3f}"),
+    Column("less bayes-wb ± s.e.", "less"),
+    Column("AUC", "auc", "{:.3f}"),
     Column("precision", "precision", "{:.3f}"),
     Column("published", "published_precision", "{:.3f}"),
-    Column("precision, α = .90", "precision_0.9", "{:.3f}"),
-    Column("precision, α = .99", "precision_0.99", "{:.3f}"),
+    Column("α = .90", "precision_0.9", "{:.3f}"),
+    Column("α = .99 (95 % interval)", "interval_0.99"),
+    Column("alarms a time", "alarms_0.99", "{:.0f}"),
     Column("repetitions", "repetitions"),
-    Column("s per repetition", "seconds", "{:.1f}"),
+    Column("s each", "seconds", "{:.1f}"),
 )
 SAYS = (
     "Records in thirds drawn at random: members, non-members, the attacker's. Accuracy of calling a member what scores "
-    "above one half, over as many members as non-members; mean and standard deviation over repetitions, targets and "
-    "thirds of their own. Calibrated precision: thresholds by class at the α-quantile of the attacker's scores, over "
-    "the repetitions in which anybody was called a member."
+    "above one half, over as many members as non-members: mean and standard deviation over repetitions, each with a "
+    "target and thirds of its own; its paired difference from bayes-wb (on images, all layers together). Precision is "
+    "that of the alarms of all repetitions together; calibrated, of those above the α-quantile of the attacker's "
+    "scores in their class, with a bootstrap interval over repetitions. Proxies begin as the target did."
 )
 
 
@@ -110,21 +151,21 @@ def run(
         return []
     torch.set_num_threads(1)
     began = time.perf_counter()
-    results = [_repeat(case, data_dir, seed=seed) for seed in range(1 if smoke else repetitions)]
-    seconds = (time.perf_counter() - began) / len(results)
-    shared = {"case": name, "title": case.title, "repetitions": len(results), "seconds": seconds}
+    count = 1 if smoke else min(repetitions, case.most or repetitions)
+    results = [_repeat(case, data_dir, seed=seed) for seed in range(count)]
+    shared = {"case": name, "title": case.title, "repetitions": count}
+    shared["seconds"] = (time.perf_counter() - began) / count
+    compared = "bayes-wb" if "bayes-wb" in results[0] else META
+    base = np.array([each[compared]["accuracy"] for each in results])
     rows = []
     for attack in results[0]:
-        row = {**shared, "attack": attack}
-        for measure in results[0][attack]:
-            values = np.array([each[attack][measure] for each in results])
-            row[measure] = float(np.nanmean(values)) if np.isfinite(values).any() else None
-            if measure == "accuracy" and len(values) > 1:
-                row["sd"] = float(values.std(ddof=1))
-                half = 1.96 * row["sd"] / np.sqrt(len(values))
-                row["interval"] = f"{row[measure] - half:.3f}–{row[measure] + half:.3f}"
+        found = {measure: np.array([each[attack][measure] for each in results]) for measure in results[0][attack]}
         published = case.published.get(attack, (None, None))
-        rows.append(row | {"published": published[0], "published_precision": published[1]})
+        row = {**shared, "attack": attack, "published": published[0], "published_precision": published[1]}
+        less = found["accuracy"] - base
+        if attack != compared and not attack.startswith("target") and count > 1:
+            row["less"] = f"{less.mean():+.4f} ± {less.std(ddof=1) / np.sqrt(count):.4f}"
+        rows.append(row | _summary(found))
     if case.per_class:
         closed = mf.whitebox.bayes_optimal_accuracy(FEATURES, case.per_class)
         rows.append({**shared, "attack": "closed form Φ(½√(d/n_y))", "accuracy": closed})
@@ -135,34 +176,45 @@ def section(rows: list[dict[str, Any]]) -> Section:
     return Section("papers stolen-memories", SAYS, COLUMNS, tuple(rows))
 
 
+def _summary(found: Mapping[str, Array]) -> dict[str, Any]:
+    """Over repetitions: accuracy's mean and deviation, and precision of all alarms together."""
+    out: dict[str, Any] = {"accuracy": float(found["accuracy"].mean())}
+    if len(found["accuracy"]) > 1:
+        out["sd"] = float(found["accuracy"].std(ddof=1))
+    if "auc" in found:
+        out["auc"] = float(found["auc"].mean())
+    drawn = np.random.default_rng(0).integers(len(found["accuracy"]), size=(2000, len(found["accuracy"])))
+    for level in ("", *(f"_{alpha}" for alpha in ALPHAS)):
+        if f"alarms{level}" not in found or not found[f"alarms{level}"].any():
+            continue
+        right, alarms = found[f"right{level}"], found[f"alarms{level}"]
+        again = right[drawn].sum(axis=1) / np.maximum(alarms[drawn].sum(axis=1), 1)
+        low, high = np.quantile(again, [0.025, 0.975])
+        out[f"precision{level}"] = float(right.sum() / alarms.sum())
+        out[f"interval{level}"] = f"{out[f'precision{level}']:.3f} ({low:.3f}–{high:.3f})"
+        out[f"alarms{level}"] = float(alarms.mean())
+    return out
+
+
 def _repeat(case: Case, data_dir: Path | None, *, seed: int) -> dict[str, dict[str, float]]:
     """Every attack's measures against one target."""
     records, truth = _records(case, data_dir, seed=seed)
     third = len(records) // 3
-    in_mask = np.arange(len(records))[None] < third
-    (target,) = train_modules(case.recipe, records, in_mask, models=[0], seed=seed)
-    asked, mine = _part(records, slice(2 * third)), _part(records, slice(2 * third, None))
-    is_member = np.arange(2 * third) < third
+    members, asked = _part(records, slice(third)), _part(records, slice(2 * third))
+    mine, is_member = _part(records, slice(2 * third, None)), np.arange(2 * third) < third
+    target = _target(case, members, seed=seed)
     right = _probabilities(target, asked).argmax(axis=1) == asked.y
-    scored: dict[str, Callable[[mf.Records], Array]] = {}
-    if case.per_class:
-        assert truth is not None
-        members = _part(records, slice(third))
-        centres = np.stack([members.x[members.y == each].mean(axis=0) for each in range(CLASSES)])
-        omniscient = mf.whitebox.BayesOptimal(*truth)
-        scored["omniscient"] = lambda which: omniscient.score(which.x, which.y, train_means=centres)
-        scored["bayes-wb"] = mf.whitebox.LinearBayes(case.recipe).fit(target, mine, seed=seed + 1000).score
+    scored: dict[str, Score] = {}
+    if truth is not None:
+        scored |= _omniscient(truth, members, target)
+        scored["bayes-wb"] = LinearBayes(case.recipe).fit(target, mine, seed=seed).score
         for name, hidden in (("general-wb", 0), ("general-wb, 16 units", 16)):
-            attack = mf.whitebox.LinearGeneral(case.recipe, splits=SHADOWS, hidden=hidden)
-            scored[name] = attack.fit(target, mine, seed=seed + 1000).score
+            attack = LinearGeneral(case.recipe, splits=SHADOWS, hidden=hidden)
+            scored[name] = attack.fit(target, mine, seed=seed).score
     else:
         scored["naive"] = lambda which: (_probabilities(target, which).argmax(axis=1) == which.y).astype(float)
-        scored["shadow-bb"] = _shadow_black_box(case.recipe, target, mine, seed=seed)
-        for name, attack in (
-            ("bayes-wb", mf.whitebox.DeepBayes(case.layer, case.recipe)),
-            ("general-wb", mf.whitebox.DeepGeneral(case.layer, case.recipe, splits=SHADOWS)),
-        ):
-            scored[name] = attack.fit(target, mine, seed=seed + 1000).score
+        scored["shadow-bb"] = _shadow_black_box(case, target, mine, seed=seed)
+        scored |= _white_box(case, target, mine, seed=seed)
     found = {"target, members": {"accuracy": float(right[is_member].mean())}}
     found["target, non-members"] = {"accuracy": float(right[~is_member].mean())}
     for name, score in scored.items():
@@ -170,19 +222,48 @@ def _repeat(case: Case, data_dir: Path | None, *, seed: int) -> dict[str, dict[s
     return found
 
 
+def _omniscient(truth: tuple[Array, Array], members: mf.Records, target: torch.nn.Module) -> dict[str, Score]:
+    """Who knows the distribution: against the training set's class means, and against the target's learnt weights."""
+    means, variances = truth
+    centres = np.stack([members.x[members.y == each].mean(axis=0) for each in range(CLASSES)])
+    best = mf.whitebox.BayesOptimal(means, variances)
+    true = Linear(means / variances, -(np.square(means) / variances).sum(axis=1) / 2)
+    return {
+        "omniscient": lambda which: best.score(which.x, which.y, train_means=centres),
+        "omniscient, learnt weights": against(linear_of(target), true).score,
+    }
+
+
+def _white_box(case: Case, target: torch.nn.Module, mine: mf.Records, *, seed: int) -> dict[str, Score]:
+    first = case.layers[0]
+    general = DeepGeneral(first, case.recipe, splits=case.shadows).fit(target, mine, seed=seed).score
+    if len(case.layers) == 1:
+        return {"bayes-wb": DeepBayes(first, case.recipe).fit(target, mine, seed=seed).score, "general-wb": general}
+    found = LayerMeta(case.layers, case.recipe, partitions=case.shadows).fit(target, mine, seed=seed)
+    each = {f"bayes-wb, {layer}": attack.score for layer, attack in found.layers.items()}
+    return {**each, META: found.score, "general-wb": general}
+
+
 def _measures(
     scores: Array, attackers: Array, asked: mf.Records, mine: mf.Records, is_member: Array
 ) -> dict[str, float]:
-    called = scores > 0.5
-    found = {"accuracy": float((called == is_member).mean()), "precision": _precision(called, is_member)}
+    called = {"": scores > 0.5}
     for alpha in ALPHAS:
         thresholds = mf.whitebox.calibrate(attackers, mine.y, classes=mine.classes, alpha=alpha)
-        found[f"precision_{alpha}"] = _precision(mf.whitebox.called_members(scores, asked.y, thresholds), is_member)
+        called[f"_{alpha}"] = mf.whitebox.called_members(scores, asked.y, thresholds)
+    found = {"accuracy": float((called[""] == is_member).mean()), "auc": mf.roc(scores, is_member).auc}
+    for level, alarms in called.items():
+        found[f"alarms{level}"], found[f"right{level}"] = int(alarms.sum()), int((alarms & is_member).sum())
     return found
 
 
-def _precision(called: Array, is_member: Array) -> float:
-    return float(is_member[called].mean()) if called.any() else float("nan")
+def _target(case: Case, members: mf.Records, *, seed: int) -> torch.nn.Module:
+    everything = np.ones((1, len(members)), bool)
+    if case.epsilon is None:
+        return train_modules(case.recipe, members, everything, models=[0], seed=seed)[0]
+    return train_privately(
+        members, np.arange(len(members)), seed, recipe=case.recipe, epsilon=case.epsilon, delta=1e-5, clip=1.0
+    )
 
 
 def _records(case: Case, data_dir: Path | None, *, seed: int) -> tuple[mf.Records, tuple[Array, Array] | None]:
@@ -193,9 +274,16 @@ def _records(case: Case, data_dir: Path | None, *, seed: int) -> tuple[mf.Record
         y = np.tile(np.arange(CLASSES), 3 * case.per_class)
         x = means[y] + rng.normal(size=(len(y), FEATURES)) * np.sqrt(variances)
         return mf.Records(x.astype(np.float32), y, classes=CLASSES), (means, variances)
-    records = mf.load(case.data, data_dir=data_dir)
-    order = rng.permutation(len(records))[: case.at_most]
-    return replace(records, x=records.x[order], y=records.y[order]), None
+    records = _loaded(case.data, data_dir)
+    large = np.bincount(records.y) >= case.fewest_of_class
+    rows = rng.permutation(np.flatnonzero(large[records.y]))[: case.of_each and 3 * case.of_each]
+    y = np.cumsum(large)[records.y[rows]] - 1
+    return replace(records, x=records.x[rows], y=y, classes=int(large.sum()), class_names=None), None
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(data: str, data_dir: Path | None) -> mf.Records:
+    return mf.load(data, data_dir=data_dir)
 
 
 def _part(records: mf.Records, which: slice) -> mf.Records:
@@ -208,15 +296,13 @@ def _probabilities(model: torch.nn.Module, records: mf.Records) -> Array:
     return torch.cat(parts).softmax(dim=1).numpy()
 
 
-def _shadow_black_box(
-    recipe: mf.Recipe, target: torch.nn.Module, mine: mf.Records, *, seed: int
-) -> Callable[[mf.Records], Array]:
+def _shadow_black_box(case: Case, target: torch.nn.Module, mine: mf.Records, *, seed: int) -> Score:
     """Shokri et al. (2017): per class, a classifier of prediction vectors in and out of shadows' training sets."""
     from sklearn.linear_model import LogisticRegression
 
-    halves = halvings(len(mine), SHADOWS, seed=seed + 2000)
-    shadows = train_modules(recipe, mine, halves, models=range(SHADOWS), seed=seed + 2000)
-    x, y = np.concatenate([_probabilities(each, mine) for each in shadows]), np.tile(mine.y, SHADOWS)
+    halves = halvings(len(mine), case.shadows, seed=seed + 2000)
+    shadows = train_modules(case.recipe, mine, halves, models=range(case.shadows), seed=seed + 2000)
+    x, y = np.concatenate([_probabilities(each, mine) for each in shadows]), np.tile(mine.y, case.shadows)
     inside = halves.reshape(-1)
     attacks = {
         label: LogisticRegression(max_iter=500).fit(x[y == label], inside[y == label])

@@ -190,6 +190,27 @@ def test_a_weighted_sum_finds_the_difference_and_hidden_units_do_too() -> None:
     assert mf.roc(learn(evidence, is_member, hidden=16, seed=0).logit(evidence), is_member).auc > best - 0.02
 
 
+def test_what_all_records_share_is_a_constant_and_not_membership() -> None:
+    """Targets that are surer than proxies of members and others alike: one half must stay the threshold."""
+    rng = np.random.default_rng(0)
+    is_member = rng.random(4000) < 0.5
+    pairs = np.stack([3.0 + is_member + rng.normal(size=4000), np.zeros(4000)], axis=-1)[:, None]
+    for hidden in (0, 4):
+        evidence = Evidence(pairs, np.ones((4000, 1)))
+        called = learn(evidence, is_member, hidden=hidden, seed=0).logit(evidence) > 0
+        assert (called == is_member).mean() > 0.67  # Φ(½) = .69
+
+
+def test_the_papers_table_is_measured() -> None:
+    from benchmarks.papers_stolen_memories import run
+
+    rows = {row["attack"]: row for row in run("breast_cancer", read_bytes_per_s=1.0, smoke=True)}
+    gap = rows["target, members"]["accuracy"] - rows["target, non-members"]["accuracy"]
+    assert rows["naive"]["accuracy"] == pytest.approx(0.5 + gap / 2)
+    assert rows["bayes-wb"]["published"] == 0.514
+    assert 0 < rows["general-wb"]["precision"] < 1
+
+
 def test_halvings_are_halves_and_differ() -> None:
     halves = halvings(11, 6, seed=0)
     assert (halves.sum(axis=1) == 5).all()

@@ -55,7 +55,10 @@ class DeepBayes:
             raise ValueError(f"by={self.by!r} is not known; choose one of {', '.join(WAYS)}.")
 
     def fit(self, target: Any, records: Records, *, seed: int) -> Fitted:
-        """Retrain the head on the attacker's records. Raises what `cut` raises for a wrong layer, before training."""
+        """Retrain the head on the attacker's records. Raises what `cut` raises for a wrong layer, before training.
+
+        The proxy begins as model 0 of ``seed`` does: with the target's own seed the two began alike, as in the paper.
+        """
         part = cut_at(target, self.layer, records)
         everything = np.ones((1, len(records)), bool)
         (proxy,) = proxy_heads([part], records, everything, recipe=self.recipe, seed=seed)
@@ -68,7 +71,7 @@ class DeepGeneral:
 
     For each of ``splits`` halvings of the attacker's records a shadow of the target is trained on one half and a
     proxy head, on the shadow's features, on the other half; D tells the halves apart by Σ_j D(χ(ǧ)_j, χ(g̃)_j) z_j +
-    D(ǧ(0), g̃(0)) (Leino & Fredrikson 2020, section 4, algorithm 2). ``hidden=0`` is a weighted sum, for which no
+    D(ǧ(0), g̃(0)) + c (Leino & Fredrikson 2020, section 4, algorithm 2). ``hidden=0`` is a weighted sum, for which no
     influence need be computed; otherwise influences are computed to ``tolerance``, on at most 2,000 pairs.
 
     Args: as `DeepBayes`. Raises ValueError for no splits or a negative number of hidden units.

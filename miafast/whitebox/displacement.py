@@ -30,9 +30,14 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """D as it was learnt; the log odds of membership are Σ over places of D(pair) · value."""
+    """D as it was learnt; the log odds of membership are Σ over places of D(pair) · value, and a constant.
+
+    The constant is what the target's records have ahead of the proxy's for reasons that have nothing to do with
+    membership, such as features that were learnt together with the target's weights.
+    """
 
     module: nn.Module
+    constant: nn.Parameter
 
     def logit(self, evidence: Evidence) -> Array:
         """Log odds float64 [records]."""
@@ -42,7 +47,10 @@ class Displacement:
         return out
 
     def _logit(self, pairs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return (self.module(pairs)[..., 0] * values).sum(dim=1)
+        return (self.module(pairs)[..., 0] * values).sum(dim=1) + self.constant
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [*self.module.parameters(), self.constant]
 
 
 def learn(evidence: Evidence, is_member: Array, *, hidden: int, seed: int) -> Displacement:
@@ -54,13 +62,13 @@ def learn(evidence: Evidence, is_member: Array, *, hidden: int, seed: int) -> Di
     with torch.random.fork_rng():
         torch.manual_seed(integer(seed, 0, "displacement"))
         module = _module(hidden)
-    fit = Displacement(module)
+    fit = Displacement(module, nn.Parameter(torch.zeros(())))
     labels = _tensor(is_member)
     pairs, values = (_tensor(each) for each in (evidence if hidden else evidence.summed()))
     if hidden:
         _descend(fit, pairs, values, labels, seed=seed)
     else:
-        solve(module.parameters(), lambda: fit._logit(pairs, values), labels)
+        solve(fit.parameters(), lambda: fit._logit(pairs, values), labels)
     return fit
 
 
@@ -88,7 +96,7 @@ def solve(parameters: Iterable[torch.Tensor], logit: Callable[[], torch.Tensor],
 
 
 def _descend(fit: Displacement, pairs: torch.Tensor, values: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:
-    optimizer = torch.optim.Adam(fit.module.parameters(), _RATE)
+    optimizer = torch.optim.Adam(fit.parameters(), _RATE)
     bits = stream(seed, 0, "displacement batches")
     batches: list[Array] = []
     for step in range(_STEPS):

@@ -100,7 +100,8 @@ class LinearGeneral:
     """general-wb on a linear model: how the two models' weights speak of membership is learnt from random splits.
 
     For each of ``splits`` halvings of the attacker's records a shadow is trained on one half and a proxy on the other,
-    all of them stacked; a displacement D is fitted so that Σ_j D(ŵ_j, w̃_j) x_j + D(b̂, b̃) tells the halves apart
+    all of them stacked; a displacement D and a constant c are fitted so that Σ_j D(ŵ_j, w̃_j) x_j + D(b̂, b̃) + c tells
+    the halves apart
     (Leino & Fredrikson 2020, section 3.3, algorithm 1). ``hidden=0`` is a weighted sum, 16 the paper's extra capacity.
 
     Raises ValueError for a recipe that is not logistic, no splits or a negative number of hidden units.
