@@ -125,6 +125,14 @@ MIAFAST_INLINE ByCount<V> look_up_all(const SideTables<Number<V>>& rule, const s
             rule.half_of_none + Number<V>{0.5} * n};
 }
 
+// Minus the logarithm of a density at z², up to its constant and its scale.
+template <bool student, typename V>
+MIAFAST_INLINE V tail_of(const ByCount<V>& of_count, V z) {
+    using Limits = std::numeric_limits<Number<V>>;
+    if (!student) return Number<V>{0.5} * min(z, broadcast<V>(Limits::infinity()));
+    return of_count.half * log1p(min(z, broadcast<V>(Limits::max())));
+}
+
 // NaN for a distance or squares that are not finite.
 template <bool student, typename V>
 MIAFAST_INLINE V log_density(const SideTables<Number<V>>& rule, const ByCount<V>& of_count, Number<V> above,
@@ -133,9 +141,32 @@ MIAFAST_INLINE V log_density(const SideTables<Number<V>>& rule, const ByCount<V>
     const V scale = scaled_squares(rule, above, floor, squares);
     const V z = quotient(distance * distance * of_count.ratio, scale);
     const V front = of_count.constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
-    if (!student) return front - T{0.5} * min(z, broadcast<V>(std::numeric_limits<T>::infinity()));
-    const V finite = min(z, broadcast<V>(std::numeric_limits<T>::max()));
-    return front - of_count.half * log1p(finite);
+    return front - tail_of<student>(of_count, z);
+}
+
+// log(a / b) for normal a, b > 0: one logarithm where the quotient is normal too.
+template <typename V>
+MIAFAST_INLINE V log_of_quotient(V a, V b) {
+    using T = Number<V>;
+    constexpr T most = sizeof(T) == 4 ? T(1e37) : T(1e307);
+    const V q = quotient(a, b);
+    if (all_between(broadcast<V>(1 / most), q, broadcast<V>(most))) return log_of_normal(q);
+    return log_of_normal(a) - log_of_normal(b);
+}
+
+// The log density of the IN side less that of the OUT side, as of log_density() twice.
+template <bool student_in, bool student_out, typename V, typename Tables>
+MIAFAST_INLINE V log_density_ratio(const Tables& rules, const ByCount<V>& of_in, const ByCount<V>& of_out,
+                                   std::int64_t query, const Left<V>& left) {
+    using T = Number<V>;
+    const V scale_in = scaled_squares(rules.in, rules.in.above[query], rules.floor, left.squares_in);
+    const V scale_out = scaled_squares(rules.out, rules.out.above[query], rules.floor, left.squares_out);
+    const V z_in = quotient(left.distance_in * left.distance_in * of_in.ratio, scale_in);
+    const V z_out = quotient(left.distance_out * left.distance_out * of_out.ratio, scale_out);
+    const V finite = (T{0} * left.distance_in + T{0} * left.squares_in) +
+                     (T{0} * left.distance_out + T{0} * left.squares_out);
+    return (of_in.constant - of_out.constant) + T{0.5} * log_of_quotient(scale_out, scale_in) + finite +
+           (tail_of<student_out>(of_out, z_out) - tail_of<student_in>(of_in, z_in));
 }
 
 template <typename V>

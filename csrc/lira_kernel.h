@@ -26,75 +26,53 @@ MIAFAST_INLINE V density_at(const SideTables<T>& rule, const ByCount<V>& of_coun
                                    load<V>(measured.squares[side] + lane));
 }
 
-// Minus the log densities of the OUT side.
-template <bool student, typename T>
-inline void score_densities(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
-                            std::int64_t query, T* to) {
-    using V = VectorOf<T>;
-    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-        const auto of_count = look_up_all<V, Lookup::gather>(rules.out, measured.counts[out] + lane);
-        keep_score<V>(to + lane,
-                      -density_at<student, V>(rules.out, of_count, measured, out, lane, query, rules.floor),
-                      query);
-    }
-}
-
-// Log densities of the IN side less those of the OUT side.
-template <bool student_in, bool student_out, Lookup how, typename T>
-inline void score_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
-                              std::int64_t query, T* to) {
-    using V = VectorOf<T>;
-    auto of_in = look_up_all<V, how>(rules.in, measured.counts[in]);
-    auto of_out = look_up_all<V, how>(rules.out, measured.counts[out]);
-    for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-        if constexpr (how != Lookup::same) {
-            of_in = look_up_all<V, how>(rules.in, measured.counts[in] + lane);
-            of_out = look_up_all<V, how>(rules.out, measured.counts[out] + lane);
-        }
-        const V under_in = density_at<student_in, V>(rules.in, of_in, measured, in, lane, query, rules.floor);
-        const V under_out =
-            density_at<student_out, V>(rules.out, of_out, measured, out, lane, query, rules.floor);
-        keep_score<V>(to + lane, under_in - under_out, query);
-    }
-}
-
-template <Lookup how, typename T>
-inline void score_differences(const TablesOf<T>& rules, const Measured<T>& measured, std::int64_t width,
-                              std::int64_t query, T* to) {
-    if (rules.in.student && rules.out.student) {
-        score_differences<true, true, how>(rules, measured, width, query, to);
-    } else if (rules.in.student) {
-        score_differences<true, false, how>(rules, measured, width, query, to);
-    } else if (rules.out.student) {
-        score_differences<false, true, how>(rules, measured, width, query, to);
+// Calls body(student IN, student OUT) with the rules' answers as types.
+template <typename T, typename Body>
+MIAFAST_INLINE void by_student(const TablesOf<T>& rules, const Body& body) {
+    if (rules.in.student) {
+        rules.out.student ? body(std::true_type{}, std::true_type{})
+                          : body(std::true_type{}, std::false_type{});
     } else {
-        score_differences<false, false, how>(rules, measured, width, query, to);
+        rules.out.student ? body(std::false_type{}, std::true_type{})
+                          : body(std::false_type{}, std::false_type{});
     }
 }
 
-// Scores of some lanes for one query, added to those of the queries before. `same_counts`: every lane has the
-// counts of the first.
+// Scores of lanes [begin, end) for one query, added to those of the queries before.
 template <typename T>
-inline void score(const Measured<T>& measured, std::int64_t width, std::int64_t query,
-                  const TablesOf<T>& rules, bool same_counts, T* to) {
+inline void score(const Measured<T>& measured, std::int64_t begin, std::int64_t end, std::int64_t query,
+                  const TablesOf<T>& rules, T* to) {
     using V = VectorOf<T>;
-    if (rules.verdict == Verdict::lower_tail) {
-        for (std::int64_t lane = 0; lane < width; lane += lanes<V>) {
-            const V tail = log_lower_tail<V>(
-                rules.out, rules.out.above[query], rules.floor, load<V>(measured.distance[out] + lane),
-                load<V>(measured.squares[out] + lane), measured.counts[out] + lane);
-            keep_score<V>(to + lane, tail, query);
+    const auto each = [&](const auto& of_lane) {
+        for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
+            keep_score<V>(to + lane, of_lane(lane), query);
         }
-    } else if (rules.verdict == Verdict::minus_density) {
-        rules.out.student ? score_densities<true>(rules, measured, width, query, to)
-                          : score_densities<false>(rules, measured, width, query, to);
-    } else if (same_counts) {
-        score_differences<Lookup::same>(rules, measured, width, query, to);
-    } else if (rules.in.fits_registers) {
-        score_differences<Lookup::registers>(rules, measured, width, query, to);
-    } else {
-        score_differences<Lookup::gather>(rules, measured, width, query, to);
-    }
+    };
+    const auto look_up = [&](int side, std::int64_t lane) {
+        return look_up_all<V, Lookup::gather>(side == in ? rules.in : rules.out,
+                                              measured.counts[side] + lane);
+    };
+    by_student(rules, [&](auto student_in, auto student_out) {
+        const auto under_in = [&](std::int64_t lane) {
+            return density_at<student_in.value, V>(rules.in, look_up(in, lane), measured, in, lane, query,
+                                                   rules.floor);
+        };
+        const auto under_out = [&](std::int64_t lane) {
+            return density_at<student_out.value, V>(rules.out, look_up(out, lane), measured, out, lane, query,
+                                                    rules.floor);
+        };
+        if (rules.verdict == Verdict::difference) {
+            each([&](std::int64_t lane) { return under_in(lane) - under_out(lane); });
+        } else if (rules.verdict == Verdict::minus_density) {
+            each([&](std::int64_t lane) { return -under_out(lane); });
+        } else {
+            each([&](std::int64_t lane) {
+                return log_lower_tail<V>(rules.out, rules.out.above[query], rules.floor,
+                                         load<V>(measured.distance[out] + lane),
+                                         load<V>(measured.squares[out] + lane), measured.counts[out] + lane);
+            });
+        }
+    });
 }
 
 // What one side of a block is for a target's signals.
@@ -172,7 +150,7 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
                 std::fill(padded.squares[side] + count, padded.squares[side] + width, T{0});
                 std::fill(padded.counts[side] + count, padded.counts[side] + width, 0);
             }
-            score(padded, width, query, tables, false, sum);
+            score(padded, 0, width, query, tables, sum);
         }
         for (std::int64_t lane = 0; lane < count; ++lane) {
             scores[first + lane] = sum[lane] / static_cast<T>(queries);
@@ -180,30 +158,79 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
     }
 }
 
+// Lanes that go through all models together: what is kept of them stays in the first-level cache.
+constexpr std::int64_t strip = 128;
+
 // Moments [models][2][queries] over records [begin, end), every model left out in turn.
 template <typename T>
 void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling, const LogTables& logs,
                          std::int64_t begin, std::int64_t end, Moments* moments) {
     LeftOut<T> block(shadow, Center::mean, pooling, same_counts);
-    const std::int64_t most = block.sums.most;
-    LeftOutLogs<T> log_moments(most, logs, same_counts);
+    const std::int64_t most = block.sums.most, models = shadow.models;
+    LeftOutLogs<T> of_logs(most, models, logs, same_counts);
+    LeftOutMoments<T> of_all(models, pooling, logs);
     for (std::int64_t first = begin; first < end; first += most) {
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, std::min(most, end - first), query);
-            const bool enough = pooling == Pooling::log_squares && log_moments.read(block);
-            for (std::int64_t model = shadow.models; model-- > 0;) {
-                block.leave_out(model);
-                Moments* of_model = moments + 2 * shadow.queries * model + query;
-                if (enough) {
-                    log_moments.add(block, model, of_model, of_model + shadow.queries);
-                    continue;
+            const bool enough = pooling == Pooling::log_squares && of_logs.read(block);
+            for (std::int64_t from = 0; from < block.sums.width; from += strip) {
+                const std::int64_t to = std::min(from + strip, block.sums.width);
+                block.start(from, to);
+                if (enough) of_logs.start(block, from, to);
+                for (std::int64_t model = models; model-- > 0;) {
+                    enough ? of_logs.add(block, model, from, to) : of_all.add(block, model, from, to);
                 }
-                block.count(model);
-                add_moments(block.measured, in, block.sums.width, pooling, logs, of_model);
-                add_moments(block.measured, out, block.sums.width, pooling, logs, of_model + shadow.queries);
+            }
+            for (std::int64_t model = 0; model < models; ++model) {
+                Moments* of_in = moments + 2 * shadow.queries * model + query;
+                Moments* of_out = of_in + shadow.queries;
+                enough ? of_logs.take(model, of_in, of_out) : of_all.take(model, of_in, of_out);
             }
         }
     }
+}
+
+// Log densities of the IN side less those of the OUT side in lanes [begin, end), a model left out.
+template <bool student_in, bool student_out, Lookup how, typename T>
+inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end,
+                              std::int64_t query, const TablesOf<T>& rules, T* to) {
+    using V = VectorOf<T>;
+    const std::int32_t *counts_in = block.measured.counts[in], *counts_out = block.measured.counts[out];
+    const auto of = [&](const SideTables<T>& side, const std::int32_t* at) {
+        return look_up_all<V, how>(side, at);
+    };
+    if (how != Lookup::same) block.count(model, begin, end);
+    auto of_in = of(rules.in, counts_in + begin), of_out = of(rules.out, counts_out + begin);
+    for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
+        if (how != Lookup::same) {
+            of_in = of(rules.in, counts_in + lane);
+            of_out = of(rules.out, counts_out + lane);
+        }
+        const Left<V> left = block.leave_out(model, lane);
+        keep_score<V>(to + lane,
+                      log_density_ratio<student_in, student_out>(rules, of_in, of_out, query, left), query);
+    }
+}
+
+// Scores of lanes [begin, end) for one query, a model left out, added to those of the queries before.
+// `same_counts`: every lane and model has the counts that the strip began with.
+template <typename T>
+inline void score_left_out(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end,
+                           std::int64_t query, const TablesOf<T>& rules, bool same_counts, T* to) {
+    if (rules.verdict != Verdict::difference) {
+        block.measure(model, begin, end);
+        return score(block.measured, begin, end, query, rules, to);
+    }
+    by_student(rules, [&](auto student_in, auto student_out) {
+        constexpr bool s_in = student_in.value, s_out = student_out.value;
+        if (same_counts) {
+            score_differences<s_in, s_out, Lookup::same>(block, model, begin, end, query, rules, to);
+        } else if (rules.in.fits_registers) {
+            score_differences<s_in, s_out, Lookup::registers>(block, model, begin, end, query, rules, to);
+        } else {
+            score_differences<s_in, s_out, Lookup::gather>(block, model, begin, end, query, rules, to);
+        }
+    });
 }
 
 // Scores [models][records] of records [begin, end), every model left out in turn.
@@ -222,16 +249,17 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
         const std::int64_t count = std::min(most, end - first);
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, count, query);
-            if (same_counts) block.count(0);  // as of every model
-            for (std::int64_t model = models; model-- > 0;) {
-                block.leave_out(model);
-                if (!same_counts) block.count(model);
-                T* to = scores + model * shadow.records + first;
-                T* sum = alone ? (count == block.sums.width ? to : sums) : sums + model * most;
-                score(block.measured, block.sums.width, query, tables[model], same_counts, sum);
-                if (query + 1 < shadow.queries || sum == to) continue;
-                for (std::int64_t lane = 0; lane < count; ++lane) {
-                    to[lane] = sum[lane] / static_cast<T>(shadow.queries);
+            for (std::int64_t from = 0; from < block.sums.width; from += strip) {
+                const std::int64_t to = std::min(from + strip, block.sums.width);
+                block.start(from, to);
+                for (std::int64_t model = models; model-- > 0;) {
+                    T* result = scores + model * shadow.records + first;
+                    T* sum = alone ? (count == block.sums.width ? result : sums) : sums + model * most;
+                    score_left_out(block, model, from, to, query, tables[model], same_counts, sum);
+                    if (query + 1 < shadow.queries || sum == result) continue;
+                    for (std::int64_t lane = from; lane < std::min(to, count); ++lane) {
+                        result[lane] = sum[lane] / static_cast<T>(shadow.queries);
+                    }
                 }
             }
         }

@@ -32,6 +32,12 @@ inline F64 select(Lanes8 mask, F64 yes, F64 no) {
 }
 inline bool any(I64 mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0; }
 inline bool any(I32 mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
+// Compared into a mask register, which `any` of a comparison is not.
+inline bool any_less(F32 a, F32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ) != 0; }
+inline bool all_between(F32 low, F32 x, F32 high) {
+    const __mmask16 above = _mm512_cmp_ps_mask((__m512)low, (__m512)x, _CMP_LE_OQ);
+    return _mm512_mask_cmp_ps_mask(above, (__m512)x, (__m512)high, _CMP_LE_OQ) == 0xffff;
+}
 inline F64 load_count(const std::int32_t* from) {
     const __m256i counts = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return (F64)_mm512_maskz_cvtepi32_pd(0xff, counts);
@@ -116,6 +122,17 @@ inline bool any(const Mask& mask) {
     unsigned char found = 0;
     for (std::size_t i = 0; i < sizeof(Mask); ++i) found |= byte[i];
     return found != 0;
+}
+
+template <typename V>
+inline bool any_less(V a, V b) {
+    return any(a < b);
+}
+
+// False where x is NaN.
+template <typename V>
+inline bool all_between(V low, V x, V high) {
+    return !any(((low <= x) & (x <= high)) == 0);
 }
 
 // Memory for a thread's blocks, every array on a cache line of its own.

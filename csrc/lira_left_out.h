@@ -2,6 +2,12 @@
 // signal, in the results' own precision, and in double where little is left. Read inside an instruction
 // set's namespace, after lira_median.h; so no include guard and no includes.
 
+// One vector of `Measured`.
+template <typename V>
+struct Left {
+    V distance_in, distance_out, squares_in, squares_out;
+};
+
 template <typename T>
 class LeftOut {
     using V = VectorOf<T>;
@@ -37,8 +43,7 @@ class LeftOut {
         if (center == Center::median) medians_.emplace(shadow.models, sums.most);
     }
 
-    // Reads a block. leave_out() is then to go from the last model down to model 0. With same counts it goes
-    // down here once from where every lane has met an IN and an OUT model, to know the first of each.
+    // Reads a block.
     void read(std::int64_t first, std::int64_t count, std::int64_t query) {
         sums.read(first, count, query);
         if (medians_) medians_->find(sums);
@@ -54,60 +59,68 @@ class LeftOut {
             std::fill_n(shift_now_[side], sums.width, T{0});
             std::copy_n(squares_[side], sums.width, squares_now_[side]);
         }
+    }
+
+    // Before some vectors' models are left out, from the last down to model 0. With same counts they are left
+    // out here once from where every lane has met an IN and an OUT model, to know the first of each.
+    void start(std::int64_t begin, std::int64_t end) {
         if (!same_counts_) return;
-        for (std::int64_t model = first_of_both(); model >= 0; --model) leave_out(model);
+        for (std::int64_t model = first_of_both(begin, end); model >= 0; --model) measure(model, begin, end);
     }
 
-    // `measured` becomes this model's against the others, but for the counts. With same counts the other side
+    // What this model's signals are, at one vector, against the others' . With same counts the other side
     // lacks a model too: the next one cyclically, what was left of whose side without it is still at hand.
-    void leave_out(std::int64_t model) {
-        const T* row = sums.rows[model];
-        const std::uint8_t* mask_bytes = sums.masks[model];
-        for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
-            const auto mask = load_mask<V>(mask_bytes + lane);
-            const V x = load<V>(row + lane);
-            const V d_in = x - load<V>(near_[in] + lane) - load<V>(rest_[in] + lane);
-            const V d_out = x - load<V>(near_[out] + lane) - load<V>(rest_[out] + lane);
-            const V all_in = load<V>(squares_[in] + lane), all_out = load<V>(squares_[out] + lane);
-            const V d = select(mask, d_in, d_out), around = select(mask, all_in, all_out);
-            const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
-            const V left = around - d * away;
-            if (medians_ || any(left < T{0.0625} * around)) {
-                leave_out_in_double(model, lane);
-                continue;
-            }
-            const V squares = max(V{}, left);  // NaN stays NaN
-            if (!same_counts_) {
-                store<V>(measured.distance[in] + lane, select(mask, away, d_in));
-                store<V>(measured.distance[out] + lane, select(mask, d_out, away));
-                store<V>(measured.squares[in] + lane, select(mask, squares, all_in));
-                store<V>(measured.squares[out] + lane, select(mask, all_out, squares));
-            } else {
-                const V shift_in = load<V>(shift_now_[in] + lane),
-                        shift_out = load<V>(shift_now_[out] + lane);
-                const V squares_in = select(mask, squares, load<V>(squares_now_[in] + lane));
-                const V squares_out = select(mask, load<V>(squares_now_[out] + lane), squares);
-                store<V>(measured.distance[in] + lane, select(mask, away, d_in - shift_in));
-                store<V>(measured.distance[out] + lane, select(mask, d_out - shift_out, away));
-                store<V>(measured.squares[in] + lane, squares_in);
-                store<V>(measured.squares[out] + lane, squares_out);
-                store<V>(squares_now_[in] + lane, squares_in);
-                store<V>(squares_now_[out] + lane, squares_out);
-                store<V>(shift_now_[in] + lane, select(mask, d - away, shift_in));
-                store<V>(shift_now_[out] + lane, select(mask, shift_out, d - away));
-            }
-            if (total_) store_offset(lane, mask, d - away);
+    MIAFAST_INLINE Left<V> leave_out(std::int64_t model, std::int64_t lane) {
+        const auto mask = load_mask<V>(sums.masks[model] + lane);
+        const V x = load<V>(sums.rows[model] + lane);
+        const V d_in = x - load<V>(near_[in] + lane) - load<V>(rest_[in] + lane);
+        const V d_out = x - load<V>(near_[out] + lane) - load<V>(rest_[out] + lane);
+        const V all_in = load<V>(squares_[in] + lane), all_out = load<V>(squares_[out] + lane);
+        const V d = select(mask, d_in, d_out), around = select(mask, all_in, all_out);
+        const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
+        const V left = around - d * away;
+        if (medians_ || any_less(left, T{0.0625} * around)) {
+            leave_out_in_double(model, lane);
+            return {load<V>(measured.distance[in] + lane), load<V>(measured.distance[out] + lane),
+                    load<V>(measured.squares[in] + lane), load<V>(measured.squares[out] + lane)};
         }
+        const V squares = max(V{}, left);  // NaN stays NaN
+        if (total_) store_offset(lane, mask, d - away);
+        if (!same_counts_) {
+            return {select(mask, away, d_in), select(mask, d_out, away), select(mask, squares, all_in),
+                    select(mask, all_out, squares)};
+        }
+        const V shift_in = load<V>(shift_now_[in] + lane), shift_out = load<V>(shift_now_[out] + lane);
+        const V squares_in = select(mask, squares, load<V>(squares_now_[in] + lane));
+        const V squares_out = select(mask, load<V>(squares_now_[out] + lane), squares);
+        store<V>(squares_now_[in] + lane, squares_in);
+        store<V>(squares_now_[out] + lane, squares_out);
+        store<V>(shift_now_[in] + lane, select(mask, d - away, shift_in));
+        store<V>(shift_now_[out] + lane, select(mask, shift_out, d - away));
+        return {select(mask, away, d_in - shift_in), select(mask, d_out - shift_out, away), squares_in,
+                squares_out};
     }
 
-    // Models of both sides without the one left out and, with same counts, its counterpart.
-    void count(std::int64_t model) {
+    // The same of lanes [begin, end), and the models that it is against, kept in `measured`.
+    void measure(std::int64_t model, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
+            const Left<V> left = leave_out(model, lane);
+            store<V>(measured.distance[in] + lane, left.distance_in);
+            store<V>(measured.distance[out] + lane, left.distance_out);
+            store<V>(measured.squares[in] + lane, left.squares_in);
+            store<V>(measured.squares[out] + lane, left.squares_out);
+        }
+        count(model, begin, end);
+    }
+
+    // Models of both sides, in lanes [begin, end), without the one left out and, with same counts, its
+    // counterpart.
+    void count(std::int64_t model, std::int64_t begin, std::int64_t end) {
         const std::uint8_t* __restrict mask = sums.masks[model];
         const std::int32_t* __restrict all_in = sums.counts[in], * __restrict all_out = sums.counts[out];
         std::int32_t* __restrict to_in = measured.counts[in], * __restrict to_out = measured.counts[out];
         const std::int32_t always = same_counts_;
-        const std::int64_t width = sums.width;
-        for (std::int64_t lane = 0; lane < width; ++lane) {
+        for (std::int64_t lane = begin; lane < end; ++lane) {
             const std::int32_t own = mask[lane] != 0;
             to_in[lane] = std::max(all_in[lane] - (always | own), 0);
             to_out[lane] = std::max(all_out[lane] - (always | (1 - own)), 0);
@@ -190,12 +203,12 @@ class LeftOut {
         }
     }
 
-    // The last of every lane's first IN and first OUT model.
-    std::int64_t first_of_both() const {
-        std::vector<std::uint8_t> seen(sums.width);
-        std::fill(seen.begin() + sums.count, seen.end(), std::uint8_t{3});
+    // The last of some lanes' first IN and first OUT models.
+    std::int64_t first_of_both(std::int64_t begin, std::int64_t end) const {
+        std::vector<std::uint8_t> seen(end - begin);
+        for (std::int64_t lane = std::max(begin, sums.count); lane < end; ++lane) seen[lane - begin] = 3;
         for (std::size_t model = 0; model < sums.rows.size(); ++model) {
-            if (all_have_both(sums.masks[model], sums.width, seen.data()))
+            if (all_have_both(sums.masks[model] + begin, end - begin, seen.data()))
                 return static_cast<std::int64_t>(model);
         }
         return static_cast<std::int64_t>(sums.rows.size()) - 1;

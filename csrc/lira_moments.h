@@ -1,16 +1,18 @@
 // Moments over a block's records of what a variance rule pools. Read inside an instruction set's namespace,
 // after lira_left_out.h and lira_density.h; so no include guard and no includes.
 
-// Adds one side's lanes to the moments that a variance rule asks for.
-template <typename T>
-inline void add_moments(const Measured<T>& measured, int side, std::int64_t width, Pooling pooling,
-                        const LogTables& logs, Moments* sums) {
-    using V = VectorOf<T>;
-    const std::int32_t* counts = measured.counts[side];
-    const T *squares = measured.squares[side], *offset = measured.offset[side];
+// One side's moments, a sum per lane.
+struct WideMoments {
     F64 count{}, first{}, second{}, sampling{};
-    T log_squares[lanes<V>];
-    for (std::int64_t begin = 0; begin < width; begin += lanes<V>) {
+
+    // Adds a vector of lanes.
+    template <typename T>
+    void add(const Measured<T>& measured, int side, std::int64_t begin, Pooling pooling,
+             const LogTables& logs) {
+        using V = VectorOf<T>;
+        const std::int32_t* counts = measured.counts[side];
+        const T *squares = measured.squares[side], *offset = measured.offset[side];
+        T log_squares[lanes<V>];
         if (pooling == Pooling::log_squares) {
             const V floor = broadcast<V>(static_cast<T>(logs.floor));
             store<V>(log_squares, log_of_normal(max(floor, load<V>(squares + begin))));
@@ -37,11 +39,60 @@ inline void add_moments(const Measured<T>& measured, int side, std::int64_t widt
             }
         }
     }
-    sums->count += sum_of_lanes(count);
-    sums->first += sum_of_lanes(first);
-    sums->second += sum_of_lanes(second);
-    sums->sampling += sum_of_lanes(sampling);
+
+    void add_to(Moments* sums) const {
+        sums->count += sum_of_lanes(count);
+        sums->first += sum_of_lanes(first);
+        sums->second += sum_of_lanes(second);
+        sums->sampling += sum_of_lanes(sampling);
+    }
+};
+
+// Adds one side's lanes to the moments that a variance rule asks for.
+template <typename T>
+inline void add_moments(const Measured<T>& measured, int side, std::int64_t width, Pooling pooling,
+                        const LogTables& logs, Moments* sums) {
+    WideMoments wide;
+    for (std::int64_t lane = 0; lane < width; lane += lanes<VectorOf<T>>) {
+        wide.add(measured, side, lane, pooling, logs);
+    }
+    wide.add_to(sums);
 }
+
+// Moments of both sides over a block, every model left out in turn.
+template <typename T>
+class LeftOutMoments {
+    Arena arena_;
+    const Pooling pooling_;
+    const LogTables& logs_;
+    WideMoments* sums_;  // [models][2]
+
+  public:
+    LeftOutMoments(std::int64_t models, Pooling pooling, const LogTables& logs)
+        : pooling_(pooling), logs_(logs), sums_(arena_.take<WideMoments>(2 * models)) {
+        std::fill_n(sums_, 2 * models, WideMoments{});
+    }
+
+    // Adds what is left without a model in lanes [begin, end).
+    void add(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end) {
+        block.measure(model, begin, end);
+        for (const int side : {in, out}) {
+            WideMoments wide = sums_[2 * model + side];
+            for (std::int64_t lane = begin; lane < end; lane += lanes<VectorOf<T>>) {
+                wide.add(block.measured, side, lane, pooling_, logs_);
+            }
+            sums_[2 * model + side] = wide;
+        }
+    }
+
+    void take(std::int64_t model, Moments* of_in, Moments* of_out) {
+        for (const int side : {in, out}) {
+            WideMoments& each = sums_[2 * model + side];
+            each.add_to(side == in ? of_in : of_out);
+            each = {};
+        }
+    }
+};
 
 // Moments of log squares, every model of a block left out in turn: what all models give, and by how much the
 // records change that the left-out model's own side of which lost a signal. One logarithm per model and
@@ -50,21 +101,29 @@ template <typename T>
 class LeftOutLogs {
     using V = VectorOf<T>;
 
+    struct Change {
+        V first[2]{}, second[2]{}, sampling[2]{};
+    };
+
     Arena arena_;
     const LogTables& logs_;
     const bool same_counts_;
     Both<T> all_, after_, lost_;  // e; shift, and the change of e's sampling variance, of one model less
     Both<T> now_;                 // with same counts: e without the last one of the side that was left out
     Moments total_[2];
+    Change* changes_;  // [models]
 
   public:
-    LeftOutLogs(std::int64_t most, const LogTables& logs, bool same_counts)
+    LeftOutLogs(std::int64_t most, std::int64_t models, const LogTables& logs, bool same_counts)
         : logs_(logs),
           same_counts_(same_counts),
           all_(arena_, most),
           after_(arena_, most),
           lost_(arena_, most),
-          now_(arena_, most) {}
+          now_(arena_, most),
+          changes_(arena_.take<Change>(models)) {
+        std::fill_n(changes_, models, Change{});
+    }
 
     // Of a block that was just read; false if some of its records have too few models for this.
     bool read(const LeftOut<T>& block) {
@@ -86,8 +145,6 @@ class LeftOutLogs {
             }
             for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
                 store<V>(all_[side] + lane, log_of(load<V>(all_[side] + lane)) + load<V>(now_[side] + lane));
-                store<V>(now_[side] + lane,
-                         log_of(load<V>(block.measured.squares[side] + lane)) + load<V>(after_[side] + lane));
             }
             for (std::int64_t lane = 0; lane < sums.width; ++lane) {
                 const double e = all_[side][lane];
@@ -98,43 +155,61 @@ class LeftOutLogs {
         return true;
     }
 
-    // Adds what block.leave_out(model) has just measured.
-    void add(const LeftOut<T>& block, std::int64_t model, Moments* of_in, Moments* of_out) {
-        V first[2]{}, second[2]{}, sampling[2]{};
-        const std::uint8_t* mask_bytes = block.sums.masks[model];
-        for (std::int64_t lane = 0; lane < block.sums.width; lane += lanes<V>) {
-            const auto mask = load_mask<V>(mask_bytes + lane);
+    // After block.start(begin, end).
+    void start(const LeftOut<T>& block, std::int64_t begin, std::int64_t end) {
+        if (!same_counts_) return;
+        for (const int side : {in, out}) {
+            for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
+                store<V>(now_[side] + lane,
+                         log_of(load<V>(block.measured.squares[side] + lane)) + load<V>(after_[side] + lane));
+            }
+        }
+    }
+
+    // Adds what is left without a model in lanes [begin, end).
+    void add(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end) {
+        Change to = changes_[model];
+        for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
+            const auto mask = load_mask<V>(block.sums.masks[model] + lane);
             const auto own = [&](const Both<T>& of) {
                 return select(mask, load<V>(of[in] + lane), load<V>(of[out] + lane));
             };
-            const V e = log_of(own(block.measured.squares)) + own(after_);
+            const Left<V> left = block.leave_out(model, lane);
+            const V e = log_of(select(mask, left.squares_in, left.squares_out)) + own(after_);
             if (same_counts_) {
                 const V all_in = load<V>(all_[in] + lane), all_out = load<V>(all_[out] + lane);
                 const V now_in = select(mask, e, load<V>(now_[in] + lane));
                 const V now_out = select(mask, load<V>(now_[out] + lane), e);
                 store<V>(now_[in] + lane, now_in);
                 store<V>(now_[out] + lane, now_out);
-                first[in] += now_in - all_in;
-                first[out] += now_out - all_out;
-                second[in] += (now_in - all_in) * (now_in + all_in);
-                second[out] += (now_out - all_out) * (now_out + all_out);
+                to.first[in] += now_in - all_in;
+                to.first[out] += now_out - all_out;
+                to.second[in] += (now_in - all_in) * (now_in + all_in);
+                to.second[out] += (now_out - all_out) * (now_out + all_out);
             } else {
-                const V all = own(all_), change = e - all, of_square = change * (e + all);
-                first[in] = select(mask, first[in] + change, first[in]);
-                first[out] = select(mask, first[out], first[out] + change);
-                second[in] = select(mask, second[in] + of_square, second[in]);
-                second[out] = select(mask, second[out], second[out] + of_square);
-                sampling[in] = select(mask, sampling[in] + load<V>(lost_[in] + lane), sampling[in]);
-                sampling[out] = select(mask, sampling[out], sampling[out] + load<V>(lost_[out] + lane));
+                const V all = own(all_), change = e - all, of_square = change * (e + all), lost = own(lost_);
+                to.first[in] = select(mask, to.first[in] + change, to.first[in]);
+                to.first[out] = select(mask, to.first[out], to.first[out] + change);
+                to.second[in] = select(mask, to.second[in] + of_square, to.second[in]);
+                to.second[out] = select(mask, to.second[out], to.second[out] + of_square);
+                to.sampling[in] = select(mask, to.sampling[in] + lost, to.sampling[in]);
+                to.sampling[out] = select(mask, to.sampling[out], to.sampling[out] + lost);
             }
         }
+        changes_[model] = to;
+    }
+
+    // The moments of a block whose vectors have all been added.
+    void take(std::int64_t model, Moments* of_in, Moments* of_out) {
+        Change& change = changes_[model];
         for (const int side : {in, out}) {
             Moments* to = side == in ? of_in : of_out;
             to->count += total_[side].count;
-            to->first += total_[side].first + sum_of_lanes(first[side]);
-            to->second += total_[side].second + sum_of_lanes(second[side]);
-            to->sampling += total_[side].sampling + sum_of_lanes(sampling[side]);
+            to->first += total_[side].first + sum_of_lanes(change.first[side]);
+            to->second += total_[side].second + sum_of_lanes(change.second[side]);
+            to->sampling += total_[side].sampling + sum_of_lanes(change.sampling[side]);
         }
+        change = {};
     }
 
   private:
