@@ -28,6 +28,11 @@ NAMES = {
     "signals": ("10-classes", "bfloat16-300", "float64-3"),
     "lira": ("float32-online-one-sided-mean-shrunken", "float64-offline-one-sided-median-pooled",
              "float32-offline-two-sided-mean-total", "bfloat16-online-one-sided-mean-per-record"),
+    "lira_leave_one_out": (
+        "coins-float32-online-one-sided-mean-per-record", "balanced-float64-online-one-sided-mean-shrunken",
+        "coins-float64-offline-one-sided-median-shrunken", "bfloat16-online-one-sided-mean-per-record",
+        "balanced-float32-offline-two-sided-mean-total", "coins-float32-offline-two-sided-mean-pooled",
+    ),
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
     "trimmed_mean": (),
@@ -73,7 +78,8 @@ def compile_only() -> Iterator[dict[str, set[bytes]]]:
 
     def compile_(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
         kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
-        found.setdefault(self.fn.__name__, set()).add(kernel.asm["cubin"])
+        name = f"{self.fn.__module__.rpartition('.')[2]}.{self.fn.__name__}"
+        found.setdefault(name, set()).add(kernel.asm["cubin"])
         return kernel
 
     driver.set_active(_Hopper())

@@ -30,6 +30,7 @@ interpreted = pytest.mark.skipif(
 )
 OPS = sorted({module.name for module in pkgutil.iter_modules(miafast.ops.triton.__path__)} & set(CASES))
 ON_LOGITS = ("logit_confidence", "signals")
+ALL_TARGETS = "lira_leave_one_out"  # interpreted in float32 and on whole blocks, to be done in seconds
 
 
 def twin_of(op_name: str) -> Any:
@@ -45,15 +46,50 @@ def _every() -> Iterator[Any]:
     for op_name in OPS:
         for case in CASES[op_name][0]():
             sorts = case.kwargs.get("center") == "median"  # seconds in the interpreter: few records are enough
-            if not (sorts and case.args[1].shape[1] > 20):
+            if not (sorts and case.args[1].shape[1] > 20) and not (op_name == ALL_TARGETS and "-float64-" in case.name):
                 marks = [pytest.mark.slow] if case.slow else []
                 yield pytest.param(op_name, case, id=f"{op_name}-{case.name}", marks=marks)
 
 
 @interpreted
 @pytest.mark.parametrize(("op_name", "case"), list(_every()))
-def test_twin_agrees_with_the_truth(op_name: str, case: Case) -> None:
+def test_twin_agrees_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
+    if op_name == ALL_TARGETS:
+        for name, value in (("LANES", 1024), ("SORTED", 128)):
+            monkeypatch.setattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), name, value)
     check(op_name, case)
+
+
+@interpreted
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("variance", ["per-record", "pooled", "shrunken", "total"])
+def test_all_targets_in_several_blocks(monkeypatch: pytest.MonkeyPatch, variance: str, balanced: bool) -> None:
+    """Fewer programs than blocks, runs of two models, two queries, float64 and a signal that is no number."""
+    leave_one_out = importlib.import_module(f"miafast.ops.triton.{ALL_TARGETS}")
+    for name, value in (("ROWS", 8), ("LANES", 16), ("PROGRAMS", 2)):
+        monkeypatch.setattr(leave_one_out, name, value)
+    draw = np.random.default_rng(0)
+    in_mask = draw.random((13, 39)) < 0.5
+    in_mask[:3], in_mask[3:6] = True, False
+    if balanced:
+        in_mask = draw.random((13, 39)).argsort(axis=0) < 6
+    phi = draw.normal(size=(13, 39, 2)) + in_mask[:, :, None]
+    if variance == "per-record":
+        phi[5, 7] = np.nan
+        phi[2, 8, 1] = np.inf
+    check(ALL_TARGETS, Case("blocks", (phi, in_mask), {"variance": variance}))
+
+
+@interpreted
+@pytest.mark.parametrize("balanced", [False, True])
+def test_all_targets_by_medians(balanced: bool) -> None:
+    draw = np.random.default_rng(1)
+    for models in (5, 8):  # every parity of both sides, and one model alone
+        in_mask = (
+            draw.random((models, 7)).argsort(axis=0) < np.full(7, 3) if balanced else draw.random((models, 7)) < 0.5
+        )
+        phi = np.round(draw.normal(size=(models, 7, 1)), 1).astype(np.float32) + np.float32(100)
+        check(ALL_TARGETS, Case("medians", (phi, in_mask), {"variance": "total", "center": "median"}))
 
 
 def _first_records() -> Iterator[Any]:
@@ -164,13 +200,18 @@ def test_every_kernel_compiles_for_hopper(tmp_path: Path) -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert ran.returncode == 0, ran.stderr
-    launched = {line.split()[0]: {each.split(":")[0] for each in line.split()[1:]} for line in ran.stdout.splitlines()}
-    assert launched == {op_name: _kernels(op_name) for op_name in OPS}
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == OPS
+    launched = {each.split(":")[0] for line in ran.stdout.splitlines() for each in line.split()[1:]}
+    assert launched == {f"{each.name}.{kernel}" for each in _modules() for kernel in _kernels(each.name)}
 
 
-def _kernels(op_name: str) -> set[str]:
-    """By their names, the kernels in an op's file."""
-    module = importlib.import_module(f"miafast.ops.triton.{op_name}")
+def _modules() -> Iterator[pkgutil.ModuleInfo]:
+    return pkgutil.iter_modules(miafast.ops.triton.__path__)
+
+
+def _kernels(module_name: str) -> set[str]:
+    """By their names, the kernels in a file."""
+    module = importlib.import_module(f"miafast.ops.triton.{module_name}")
     return {name for name, value in vars(module).items() if name.endswith("_kernel") and hasattr(value, "fn")}
 
 

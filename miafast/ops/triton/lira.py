@@ -21,8 +21,15 @@ from miafast.ops.variance_prior import VARIANCE_FLOOR
 #: Models per chunk and records per program; for medians, numbers sorted per program.
 CHUNK, LANES, SORTED = 16, 128, 4096
 
-_POOLING = {"none": 0, "squares": 1, "log_squares": 2, "total": 3}
-_VERDICT = {("online", "one-sided"): 0, ("offline", "one-sided"): 1, ("offline", "two-sided"): 2}
+#: Variance rule -> what kernels add up over the records, as a number.
+POOLINGS = {rule: ("none", "squares", "log_squares", "total").index(pooling) for rule, pooling in POOLING.items()}
+
+
+def verdict_of(mode: str, tail: str) -> int:
+    """0: log densities of IN less OUT; 1: OUT's lower tail; 2: minus OUT's log density."""
+    if mode == "online":
+        return 0
+    return 1 if tail == "one-sided" else 2
 
 
 def lira(
@@ -52,13 +59,13 @@ def lira(
         target, shadow, in_mask.view(torch.uint8), distance, squares, counts, moments,
         *log_variance_shift(models, shadow.device), models, records, queries, blocks,
         *target.stride(), *shadow.stride(), *in_mask.stride(), VARIANCE_FLOOR,
-        _POOLING[POOLING[variance]], median, CHUNK, lanes, columns, num_warps=4,
+        POOLINGS[variance], median, CHUNK, lanes, columns, num_warps=4,
     )  # fmt: skip
     rules = tables(priors_of(moments.sum(-1), variance, mode), variance, models)
-    verdict = _VERDICT["online" if mode == "online" else mode, "one-sided" if mode == "online" else tail]
     scores_kernel[(triton.cdiv(records, LANES),)](
-        distance, squares, counts, *rules, scores, models, records, queries, VARIANCE_FLOOR, verdict, LANES, num_warps=4
-    )
+        distance, squares, counts, *rules, scores, models, records, queries, VARIANCE_FLOOR, verdict_of(mode, tail),
+        variance == "shrunken", LANES, num_warps=4,
+    )  # fmt: skip
     return scores
 
 
@@ -95,11 +102,8 @@ def sides_kernel(
         around = in_squares if side == 0 else out_squares
         center = mean
         if MEDIAN:
-            model = tl.arange(0, COLUMNS).to(tl.int64)[None, :]
-            used = (model < models) & live[:, None]
-            x = tl.load(signal[:, None] + model * model_stride, mask=used, other=0.0)
-            inside = tl.load(mask[:, None] + model * mask_model_stride, mask=used, other=1 - side) != side
-            x = tl.sort(tl.where(used & inside, x.to(distance.dtype.element_ty), float("inf")), dim=1).to(tl.float64)
+            real: tl.constexpr = distance.dtype.element_ty
+            x, model = ranked(signal, mask, model_stride, mask_model_stride, models, live, 1 - side, real, COLUMNS)
             whole = count.to(tl.int64)[:, None]
             low = tl.sum(tl.where(model == (whole - 1) // 2, x, 0.0), axis=1)
             center = low / 2 + tl.sum(tl.where(model == whole // 2, x, 0.0), axis=1) / 2
@@ -114,9 +118,7 @@ def sides_kernel(
             tl.store(sums + blocks, tl.sum(around, axis=0))
         if POOLING == 2:
             known = count >= 2
-            lowest = tl.full([LANES], FLOOR, tl.float64)
-            e = tl.log(tl.where(around > lowest, around, lowest)) + tl.load(shift + count.to(tl.int64)) + 0 * around
-            e = tl.where(known, e, 0.0)
+            e = tl.where(known, log_e(around, count.to(tl.int64), shift, FLOOR), 0.0)
             tl.store(sums, tl.sum(known.to(tl.float64), axis=0))
             tl.store(sums + blocks, tl.sum(e, axis=0))
             tl.store(sums + 2 * blocks, tl.sum(e * e, axis=0))
@@ -141,9 +143,29 @@ def _add(count, mean, squares, x, use):
 
 
 @triton.jit
+def ranked(
+    signal, mask, model_stride, mask_model_stride, models, live, bit: tl.constexpr, real: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """A side's signals [LANES, COLUMNS], ascending, infinities after them, in float64; and every place's rank."""
+    model = tl.arange(0, COLUMNS).to(tl.int64)[None, :]
+    used = (model < models) & live[:, None]
+    x = tl.load(signal[:, None] + model * model_stride, mask=used, other=0.0)
+    inside = tl.load(mask[:, None] + model * mask_model_stride, mask=used, other=1 - bit) == bit
+    return tl.sort(tl.where(used & inside, x.to(real), float("inf")), dim=1).to(tl.float64), model
+
+
+@triton.jit
+def log_e(squares, n, shift, FLOOR: tl.constexpr):
+    """e of `variance_prior.LogMoments`; NaN for squares that are NaN."""
+    lowest = tl.zeros_like(squares) + FLOOR
+    return tl.log(tl.where(squares > lowest, squares, lowest)) + tl.load(shift + n) + 0 * squares
+
+
+@triton.jit
 def scores_kernel(
     distance, squares, counts, student, keep, above, constant, ratio, half, scores, models, records, queries,
-    FLOOR: tl.constexpr, VERDICT: tl.constexpr, LANES: tl.constexpr,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr, STUDENT: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Scores of a block of records from both sides (online) or OUT alone, averaged over the queries."""
     record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
@@ -153,13 +175,19 @@ def scores_kernel(
         at = (record * 0 + queries + query) * records + record
         d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
         n = tl.load(counts + records + record, mask=live, other=0)
-        of_out = _term(d, s, n, 1, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, VERDICT)
+        of_out = term(
+            d.to(tl.float64), s.to(tl.float64), n, 1, query, student, keep, above, constant, ratio, half, models,
+            queries, FLOOR, VERDICT, STUDENT,
+        )  # fmt: skip
         if VERDICT == 0:
             at = (record * 0 + query) * records + record
             d, s = tl.load(distance + at, mask=live, other=0.0), tl.load(squares + at, mask=live, other=0.0)
             n = tl.load(counts + record, mask=live, other=0)
             total -= of_out
-            total += _term(d, s, n, 0, query, student, keep, above, constant, ratio, half, models, queries, FLOOR, 0)
+            total += term(
+                d.to(tl.float64), s.to(tl.float64), n, 0, query, student, keep, above, constant, ratio, half, models,
+                queries, FLOOR, VERDICT, STUDENT,
+            )  # fmt: skip
         elif VERDICT == 1:
             total += of_out
         else:
@@ -168,25 +196,30 @@ def scores_kernel(
 
 
 @triton.jit
-def _term(
-    distance, squares, n, side, query, student, keep, above, constant, ratio, half, models, queries,
-    FLOOR: tl.constexpr, VERDICT: tl.constexpr,
+def term(
+    d, s, n, rule, query, student, keep, above, constant, ratio, half, models, queries,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr, STUDENT: tl.constexpr,
 ):  # fmt: skip
-    """log density, or log P[at most the target's signal], of one side; NaN where the distance is not finite."""
-    d, s = distance.to(tl.float64), squares.to(tl.float64)
-    at = side * (models + 1) + n
-    of_ratio, of_constant, of_half = tl.load(ratio + at), tl.load(constant + at), tl.load(half + at)
-    is_student = tl.load(student + side) != 0
-    scale = tl.load(keep + side) * s + tl.load(above + side * queries + query)
+    """log density, or log P[at most the target's signal], by a row of the tables; NaN for a distance not finite."""
+    real = d.dtype
+    at = rule * (models + 1) + n
+    of_ratio, of_constant = tl.load(ratio + at).to(real), tl.load(constant + at).to(real)
+    scale = tl.load(keep + rule).to(real) * s + tl.load(above + rule * queries + query).to(real)
     lowest = tl.zeros_like(scale) + FLOOR
     scale = tl.where(scale > lowest, scale, lowest) + 0 * scale
+    if STUDENT:  # half the degrees of freedom and one; none where there is no Student
+        of_half = tl.where(tl.load(student + rule) != 0, tl.load(half + rule * (models + 1)) + 0.5 * n, 0.0).to(real)
     if VERDICT == 1:
         z = d * tl.sqrt(of_ratio / scale)
-        dof = 2 * of_half - 1
         value = log_normal_cdf(z)
-        if is_student:
-            value = log_student_cdf(z * tl.sqrt(dof), dof / 2, 0.5 * tl.log(of_ratio) - of_constant)
+        if STUDENT:
+            dof = (2 * of_half - 1).to(tl.float64)
+            log_beta = 0.5 * tl.log(of_ratio.to(tl.float64)) - of_constant
+            tail = log_student_cdf(z.to(tl.float64) * tl.sqrt(tl.maximum(dof, 0.0)), dof / 2, log_beta)
+            value = tl.where(of_half > 0, tail.to(real), value)
         return value + (d - d) + 0 * of_constant
     z = d * d * of_ratio / scale
-    penalty = tl.where(is_student, of_half * log1p(z), 0.5 * z)
+    penalty = 0.5 * z
+    if STUDENT:
+        penalty = tl.where(of_half > 0, of_half * log1p(z), penalty)
     return of_constant - 0.5 * tl.log(scale) + (d - d) - penalty

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from miafast.ops.log_ratio import LogMean
+from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.log_ratio import log_counts, log_p, ratio_to, result_type, scaled
 
 
@@ -17,7 +18,7 @@ def log_ratio_leave_one_out(
     if phi.numel() == 0:
         return phi.to(result_type(shadow))
     left_out = torch.arange(len(phi), device=phi.device)[:, None].expand(in_mask.shape)
-    others = torch.where(_has_fixed_counts(in_mask), _counterparts(in_mask), left_out)
+    others = torch.where(fixed_counts(in_mask) != 0, _counterparts(in_mask), left_out)
     sides = []
     for use in (~in_mask,) if mode == "offline" else (~in_mask, in_mask):
         gone = torch.where(use, left_out, others)
@@ -25,12 +26,6 @@ def log_ratio_leave_one_out(
         logs = (torch.where(use[:, :, None], each, -torch.inf) for each in (log_p(phi), log_p(-phi)))
         sides.append(LogMean(*(_sums_without(terms, gone) - counts for terms in logs)))
     return ratio_to(phi, *sides, offline_a=offline_a).to(result_type(shadow))
-
-
-def _has_fixed_counts(in_mask: Any) -> Any:
-    """A bool that stays on the device: whether every record is IN the same number of models, some but not all."""
-    counts = in_mask.sum(0)
-    return (counts == counts[0]).all() & (counts[0] > 0) & (counts[0] < len(in_mask))
 
 
 def _counterparts(in_mask: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lower tails of the normal and of Student's t on the log scale, in float64 inside kernels."""
+"""Lower tails of the normal and, in float64, of Student's t on the log scale, inside kernels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _beta_fraction(a, b, x):
     d = 1 / (1 - (a + b) * x / (a + 1))
     result = d
     step = 1
-    worst = tl.max(x, axis=0) * 0 + 1.0
+    worst = tl.max(x) * 0 + 1.0
     while (worst > 1e-15) & (step < 100000):
         k = tl.zeros_like(x) + step
         even = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k))
@@ -83,6 +83,6 @@ def _beta_fraction(a, b, x):
         d = 1 / (1 + odd * d)
         c = 1 + odd / c
         result *= c * d
-        worst = tl.max(tl.abs(c * d - 1), axis=0)
+        worst = tl.max(tl.abs(c * d - 1))
         step += 1
     return result

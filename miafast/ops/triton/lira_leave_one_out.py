@@ -1,0 +1,344 @@
+"""LiRA of every model in turn: one pass for the priors of all targets, where a rule has one, and one for the scores.
+
+A program holds a block of records for all models, which it reads a few times: once from memory, then from cache. Its
+models are split into ROWS runs that are walked side by side, from the last model of each to the first, so that the next
+model on the other side, which is left out as well where counts are fixed, is always at hand. Sums are of distances from
+a pivot close to the mean; a side without one signal follows from its sums, or, where little would be left of them, is
+added up anew. Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from miafast.ops.triton.left_out import fixed_counts
+from miafast.ops.triton.lira import POOLINGS, log_e, ranked, term, verdict_of
+from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
+from miafast.ops.variance_prior import VARIANCE_FLOOR
+
+#: Runs of models and records per program; numbers sorted per program; most programs that keep sums of their own.
+ROWS, LANES, SORTED, PROGRAMS = 32, 32, 8192, 1024
+
+
+def lira_leave_one_out(
+    shadow: Any,
+    in_mask: Any,
+    *,
+    mode: str = "online",
+    center: str = "mean",
+    variance: str = "shrunken",
+    tail: str = "one-sided",
+) -> Any:
+    """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs."""
+    models, records, queries = shadow.shape
+    real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
+    scores = torch.empty(in_mask.shape, dtype=real, device=shadow.device)
+    if records == 0:
+        return scores
+    same, own = fixed_counts(in_mask), variance == "per-record"
+    length = triton.cdiv(models, ROWS)
+    inputs = (shadow, in_mask.view(torch.uint8), same)
+    shape = (models, length, records, queries, *shadow.stride(), *in_mask.stride())
+    programs = 1 if own else min(triton.cdiv(records, LANES), PROGRAMS)
+    moments = torch.zeros(programs, 1 if own else models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
+    if not own:
+        logs = log_variance_shift(models, shadow.device)
+        moments_kernel[(programs,)](
+            *inputs, *logs, moments, *shape, VARIANCE_FLOOR, POOLINGS[variance], real == torch.float64, ROWS, LANES,
+            num_warps=8,
+        )  # fmt: skip
+    rules = tables(priors_of(moments.sum(0), variance, mode), variance, models)
+    columns = triton.next_power_of_2(models)
+    lanes = max(1, min(LANES, SORTED // columns)) if center == "median" else LANES
+    scores_kernel[(triton.cdiv(records, lanes),)](
+        *inputs, *(each.to(real) for each in rules), scores, *shape, 0 if own else 2, VARIANCE_FLOOR,
+        verdict_of(mode, tail), variance == "shrunken", center == "median", ROWS, lanes, columns, num_warps=8,
+    )  # fmt: skip
+    return scores
+
+
+@triton.jit
+def scores_kernel(
+    shadow, in_mask, same, student, keep, above, constant, ratio, half, scores, models, length, records, queries,
+    model_stride, record_stride, query_stride, mask_model_stride, mask_record_stride, target_stride,
+    FLOOR: tl.constexpr, VERDICT: tl.constexpr, STUDENT: tl.constexpr, MEDIAN: tl.constexpr, ROWS: tl.constexpr,
+    LANES: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Scores [models, records] of a block of records; ``target_stride``: rows of the tables per target."""
+    real = scores.dtype.element_ty
+    record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
+    live = record < records
+    mask = in_mask + record * mask_record_stride
+    balanced = tl.load(same + tl.zeros([LANES], tl.int32)) != 0
+    begin = tl.arange(0, ROWS).to(tl.int64)[:, None] * length
+    for query in range(queries):
+        signal = shadow + query * query_stride + record * record_stride
+        n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = _describe(
+            signal, mask, model_stride, mask_model_stride, models, length, live, real, ROWS, LANES
+        )
+        if MEDIAN:
+            in_1, in_2, in_3 = _middle(
+                signal, mask, model_stride, mask_model_stride, models, live, n_in, 1, real, COLUMNS
+            )
+            out_1, out_2, out_3 = _middle(
+                signal, mask, model_stride, mask_model_stride, models, live, n_out, 0, real, COLUMNS
+            )
+        next_in, next_out = _first_after(
+            signal, mask, model_stride, mask_model_stride, models, length, live & balanced, real, ROWS, LANES
+        )
+        for step in range(length - 1, -1, -1):
+            model = begin + step
+            used = (model < models) & live[None, :]
+            x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
+            inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
+            gone = used & (inside | balanced[None, :])
+            gone_out = used & ((inside == 0) | balanced[None, :])
+            y, y_out = tl.where(inside, x, next_in), tl.where(inside, next_out, x)
+            rule = tl.where(model < models, model, 0) * target_stride
+            d, s = _without(
+                x, y_out, gone_out, n_out, near_out, rest_out, squares_out, 0,
+                signal, mask, model_stride, mask_model_stride, models, live,
+            )  # fmt: skip
+            if MEDIAN:
+                d = _from_median(x, y_out, gone_out, n_out, out_1, out_2, out_3).to(real)
+            score = term(
+                d, s, n_out[None, :] - gone_out.to(tl.int32), rule + 1, query, student, keep, above, constant, ratio,
+                half, models, queries, FLOOR, VERDICT, STUDENT,
+            )  # fmt: skip
+            if VERDICT == 0:
+                d, s = _without(
+                    x, y, gone, n_in, near_in, rest_in, squares_in, 1,
+                    signal, mask, model_stride, mask_model_stride, models, live,
+                )  # fmt: skip
+                if MEDIAN:
+                    d = _from_median(x, y, gone, n_in, in_1, in_2, in_3).to(real)
+                score = term(
+                    d, s, n_in[None, :] - gone.to(tl.int32), rule, query, student, keep, above, constant, ratio,
+                    half, models, queries, FLOOR, VERDICT, STUDENT,
+                ) - score  # fmt: skip
+            if VERDICT == 2:
+                score = -score
+            to = scores + model * records + record[None, :]
+            if query > 0:
+                score += tl.load(to, mask=used, other=0.0)
+            tl.store(to, tl.where(query + 1 == queries, score / queries, score), mask=used)
+            next_in, next_out = tl.where(used & inside, x, next_in), tl.where(used & (inside == 0), x, next_out)
+
+
+@triton.jit
+def moments_kernel(
+    shadow, in_mask, same, shift, sampling, moments, models, length, records, queries,
+    model_stride, record_stride, query_stride, mask_model_stride, mask_record_stride,
+    FLOOR: tl.constexpr, POOLING: tl.constexpr, DOUBLE: tl.constexpr, ROWS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """moments [programs, models, 2, queries, 4]: every program's own sums over its blocks of records, in order."""
+    real: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    balanced = tl.load(same + tl.zeros([LANES], tl.int32)) != 0
+    pivot = tl.load(shadow).to(tl.float64)
+    pivot = tl.where(tl.abs(pivot) < float("inf"), pivot, 0.0)
+    begin = tl.arange(0, ROWS).to(tl.int64)[:, None] * length
+    own = moments + tl.program_id(0).to(tl.int64) * models * 8 * queries
+    for block in range(tl.program_id(0), tl.cdiv(records, LANES), tl.num_programs(0)):
+        record = tl.cast(block, tl.int64) * LANES + tl.arange(0, LANES)
+        live = record < records
+        mask = in_mask + record * mask_record_stride
+        for query in range(queries):
+            signal = shadow + query * query_stride + record * record_stride
+            n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = _describe(
+                signal, mask, model_stride, mask_model_stride, models, length, live, real, ROWS, LANES
+            )
+            next_in, next_out = _first_after(
+                signal, mask, model_stride, mask_model_stride, models, length, live & balanced, real, ROWS, LANES
+            )
+            for step in range(length - 1, -1, -1):
+                model = begin + step
+                used = (model < models) & live[None, :]
+                x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
+                inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
+                to = tl.reshape(own + (model * 2 * queries + query) * 4, [ROWS])
+                counted = tl.reshape(model < models, [ROWS])
+                for side in tl.static_range(2):  # 0 is IN, as everywhere in tables
+                    n = n_in if side == 0 else n_out
+                    near, rest = (near_in, rest_in) if side == 0 else (near_out, rest_out)
+                    squares = squares_in if side == 0 else squares_out
+                    gone = used & ((inside == (1 - side)) | balanced[None, :])
+                    y = tl.where(inside == (1 - side), x, next_in if side == 0 else next_out)
+                    d, s = _without(
+                        x, y, gone, n, near, rest, squares, 1 - side,
+                        signal, mask, model_stride, mask_model_stride, models, live,
+                    )  # fmt: skip
+                    count = n[None, :] - gone.to(tl.int32)
+                    _add_moments(
+                        to + side * queries * 4, counted, used, count, s, x.to(tl.float64) - d.to(tl.float64) - pivot,
+                        shift, sampling, FLOOR, POOLING,
+                    )  # fmt: skip
+                next_in, next_out = tl.where(used & inside, x, next_in), tl.where(used & (inside == 0), x, next_out)
+
+
+@triton.jit
+def _add_moments(to, counted, used, count, squares, away, shift, sampling, FLOOR: tl.constexpr, POOLING: tl.constexpr):
+    """Adds one side's moments over the records to ``to`` [ROWS], which no other program adds to."""
+    n, around = count.to(tl.float64), squares.to(tl.float64)
+    if POOLING == 1:
+        known = used & (count > 1)
+        tl.atomic_add(to, tl.sum(tl.where(known, n - 1, 0.0), axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 1, tl.sum(tl.where(used & (count > 0), around, 0.0), axis=1), mask=counted, sem="relaxed")
+    if POOLING == 2:
+        known = used & (count > 1)
+        e = tl.where(known, log_e(squares, tl.where(used, count, 0), shift, FLOOR).to(tl.float64), 0.0)
+        of_chance = tl.load(sampling + count, mask=known, other=0.0)
+        tl.atomic_add(to, tl.sum(known.to(tl.float64), axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 1, tl.sum(e, axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 2, tl.sum(e * e, axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 3, tl.sum(of_chance, axis=1), mask=counted, sem="relaxed")
+    if POOLING == 3:
+        known = used & (count > 0)
+        n, away, around = tl.where(known, n, 0.0), tl.where(known, away, 0.0), tl.where(known, around, 0.0)
+        tl.atomic_add(to, tl.sum(n, axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 1, tl.sum(n * away, axis=1), mask=counted, sem="relaxed")
+        tl.atomic_add(to + 2, tl.sum(around + n * away * away, axis=1), mask=counted, sem="relaxed")
+
+
+@triton.jit
+def _describe(
+    signal, mask, model_stride, mask_model_stride, models, length, live, real: tl.constexpr, ROWS: tl.constexpr,
+    LANES: tl.constexpr,
+):  # fmt: skip
+    """Both sides' count, mean (near + rest, which loses no digits of x - near - rest) and squares about it: [LANES]."""
+    begin = tl.arange(0, ROWS).to(tl.int64)[:, None] * length
+    zero = tl.zeros([ROWS, LANES], real)
+    count, sum_in, sum_out = tl.zeros([ROWS, LANES], tl.int32), zero, zero
+    for step in range(length):
+        model = begin + step
+        used = (model < models) & live[None, :]
+        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
+        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
+        count += inside.to(tl.int32)
+        sum_in += tl.where(inside, x, 0.0)
+        sum_out += tl.where(inside, 0.0, x)
+    n_in = tl.sum(count, axis=0)
+    n_out = models - n_in
+    near_in = (tl.sum(sum_in.to(tl.float64), axis=0) / tl.maximum(n_in, 1)).to(real)
+    near_out = (tl.sum(sum_out.to(tl.float64), axis=0) / tl.maximum(n_out, 1)).to(real)
+    sum_in, sum_out, squares_in, squares_out = zero, zero, zero, zero
+    for step in range(length):
+        model = begin + step
+        used = (model < models) & live[None, :]
+        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
+        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
+        d = x - tl.where(inside, near_in[None, :], near_out[None, :])
+        d_in, d_out = tl.where(used & inside, d, 0.0), tl.where(used & (inside == 0), d, 0.0)
+        sum_in += d_in
+        sum_out += d_out
+        squares_in += d_in * d_in
+        squares_out += d_out * d_out
+    rest_in, squares_in = _about_mean(sum_in, squares_in, n_in)
+    rest_out, squares_out = _about_mean(sum_out, squares_out, n_out)
+    return n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out
+
+
+@triton.jit
+def _about_mean(sums, squares, n):
+    """What is to be added to the pivot, and squares about that, from the rows' sums of distances from the pivot."""
+    of_all, rest = tl.sum(squares.to(tl.float64), axis=0), tl.sum(sums.to(tl.float64), axis=0) / tl.maximum(n, 1)
+    around = of_all - rest * rest * n
+    return rest.to(sums.dtype), tl.where(around < 0, 0.0, around).to(sums.dtype)
+
+
+@triton.jit
+def _first_after(
+    signal, mask, model_stride, mask_model_stride, models, length, wanted, real: tl.constexpr, ROWS: tl.constexpr,
+    LANES: tl.constexpr,
+):  # fmt: skip
+    """The first IN and the first OUT signal, cyclically, after every run of models, for the records that want them."""
+    after = (tl.arange(0, ROWS).to(tl.int64)[:, None] + 1) * length
+    after = tl.where(after < models, after, 0)
+    lacks_in = (after >= 0) & wanted[None, :]
+    lacks_out = lacks_in
+    next_in, next_out = tl.zeros([ROWS, LANES], real), tl.zeros([ROWS, LANES], real)
+    step = 0
+    while (tl.max((lacks_in | lacks_out).to(tl.int32)) != 0) & (step < models):
+        model = after + step
+        model = tl.where(model < models, model, model - models)
+        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=lacks_in | lacks_out, other=0) != 0
+        take_in, take_out = lacks_in & inside, lacks_out & (inside == 0)
+        x = tl.load(signal[None, :] + model * model_stride, mask=take_in | take_out, other=0.0).to(real)
+        next_in, next_out = tl.where(take_in, x, next_in), tl.where(take_out, x, next_out)
+        lacks_in, lacks_out = lacks_in & (inside == 0), lacks_out & inside
+        step += 1
+    return next_in, next_out
+
+
+@triton.jit
+def _without(
+    x, y, gone, n, near, rest, squares, bit: tl.constexpr, signal, mask, model_stride, mask_model_stride, models, live
+):
+    """Distance of x from a side's mean, and its squares, without its signal y where that is ``gone``."""
+    real = x.dtype
+    others = tl.where(n > 1, n - 1, 1).to(real)
+    less = tl.where(gone, (1 / others)[None, :], 0.0).to(real)
+    d, e = x - near[None, :] - rest[None, :], y - near[None, :] - rest[None, :]
+    distance = d + e * less
+    left = squares[None, :] - tl.where(gone, e * e * (1 + less), 0.0)
+    LEAST: tl.constexpr = 1e-5 if real == tl.float64 else 0.0625
+    redo = gone & (n > 1)[None, :] & ((left < LEAST * squares[None, :]) | (tl.abs(y) == float("inf")) | (y != y))
+    if tl.max(redo.to(tl.int32)) != 0:
+        mean, around = _anew(y, near, n, bit, signal, mask, model_stride, mask_model_stride, models, live)
+        distance = tl.where(redo, (x.to(tl.float64) - mean).to(real), distance)
+        left = tl.where(redo, around.to(real), left)
+    return distance, left
+
+
+@triton.jit
+def _anew(y, near, n, bit: tl.constexpr, signal, mask, model_stride, mask_model_stride, models, live):
+    """A side's mean and squares about it without one signal y [ROWS, LANES], from its models one by one, in float64."""
+    pivot = tl.where(tl.abs(near) < float("inf"), near, 0.0).to(tl.float64)[None, :]
+    zero = y.to(tl.float64) * 0
+    zero = tl.where(zero == 0, zero, 0.0)
+    seen, total = zero > 0, zero
+    for model in range(models):
+        x = tl.load(signal + tl.cast(model, tl.int64) * model_stride, mask=live, other=0.0).to(y.dtype)[None, :]
+        used = (tl.load(mask + tl.cast(model, tl.int64) * mask_model_stride, mask=live, other=0) == bit)[None, :]
+        hit = used & ((x == y) | ((x != x) & (y != y)))
+        total += tl.where(used & (seen | (hit == 0)), x.to(tl.float64) - pivot, 0.0)
+        seen = seen | hit
+    mean = pivot + total / tl.maximum(n - 1, 1)[None, :]
+    seen, around = zero > 0, zero
+    for model in range(models):
+        x = tl.load(signal + tl.cast(model, tl.int64) * model_stride, mask=live, other=0.0).to(y.dtype)[None, :]
+        used = (tl.load(mask + tl.cast(model, tl.int64) * mask_model_stride, mask=live, other=0) == bit)[None, :]
+        hit = used & ((x == y) | ((x != x) & (y != y)))
+        d = x.to(tl.float64) - mean
+        around += tl.where(used & (seen | (hit == 0)), d * d, 0.0)
+        seen = seen | hit
+    return mean, around
+
+
+@triton.jit
+def _middle(
+    signal, mask, model_stride, mask_model_stride, models, live, n, bit: tl.constexpr, real: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """A side's signals of the ranks (n - 2) // 2 and the two after it, in float64."""
+    x, model = ranked(signal, mask, model_stride, mask_model_stride, models, live, bit, real, COLUMNS)
+    low = tl.where(n > 1, n - 2, 0)[:, None] // 2
+    first = tl.sum(tl.where(model == low, x, 0.0), axis=1)
+    second = tl.sum(tl.where(model == low + 1, x, 0.0), axis=1)
+    return first, second, tl.sum(tl.where(model == low + 2, x, 0.0), axis=1)
+
+
+@triton.jit
+def _from_median(x, y, gone, n, first, second, third):
+    """Distance, in float64, of x from a side's median, of what is left without y where that is ``gone``."""
+    a, b, c = first[None, :], second[None, :], third[None, :]
+    odd = (n % 2 == 1)[None, :]
+    alone = (n == 1)[None, :]
+    y = y.to(tl.float64)
+    low = tl.where(y <= a, b, a)
+    high = tl.where(odd, tl.where(y <= b, c, b), low)
+    whole = tl.where(odd, tl.where(alone, a, b), a / 2 + b / 2)
+    return x.to(tl.float64) - tl.where(gone, low / 2 + high / 2, whole)
