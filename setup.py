@@ -4,10 +4,22 @@ from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ParallelCompile("MIAFAST_BUILD_JOBS", default=0).install()
 
+
+class WithKernels(build_py):
+    """CUDA sources travel beside the Python that has them compiled where they run; a source tree uses csrc/cuda."""
+
+    def run(self) -> None:
+        super().run()
+        for path in [] if self.editable_mode else sorted(Path("csrc/cuda").glob("*.cu")):
+            self.copy_file(str(path), str(Path(self.build_lib, "miafast", "ops", "cuda", path.name)))
+
+
 setup(
+    cmdclass={"build_py": WithKernels},
     ext_modules=[
         Pybind11Extension(
             "miafast._native",

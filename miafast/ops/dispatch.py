@@ -38,7 +38,7 @@ NO_TWIN = "no such twin"
 BACKENDS = {"cpu": ("cpp", "numba", "numpy"), "cuda": ("triton", "cuda")}
 
 #: What a backend imports.
-_NEEDED = {"cpp": (), "numba": ("numba",), "triton": ("torch", "triton"), "cuda": ("torch", "cupy")}
+_NEEDED = {"cpp": (), "numba": ("numba",), "triton": ("torch", "triton"), "cuda": ("torch", "triton", "cupy")}
 
 
 class Outline(np.ndarray[Any, Any]):

@@ -1,1 +1,1 @@
-"""CUDA C++ twins, where they beat Triton's: one op is one file with a function of the op's name on torch tensors."""
+"""CUDA C++ twins on torch tensors, compiled by CuPy where they run: one op is one file here and one in csrc/cuda."""

@@ -17,7 +17,7 @@ import triton.language as tl
 
 from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.lira import POOLINGS, log_e, ranked, term, verdict_of
-from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
+from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 #: Runs of models and records per program; numbers sorted per program; most programs that keep sums of their own.
@@ -34,31 +34,41 @@ def lira_leave_one_out(
     tail: str = "one-sided",
 ) -> Any:
     """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs."""
-    models, records, queries = shadow.shape
+    models, records, _ = shadow.shape
     real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
     scores = torch.empty(in_mask.shape, dtype=real, device=shadow.device)
     if records == 0:
         return scores
-    same, own = fixed_counts(in_mask), variance == "per-record"
-    length = triton.cdiv(models, ROWS)
-    inputs = (shadow, in_mask.view(torch.uint8), same)
-    shape = (models, length, records, queries, *shadow.stride(), *in_mask.stride())
-    programs = 1 if own else min(triton.cdiv(records, LANES), PROGRAMS)
-    moments = torch.zeros(programs, 1 if own else models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
-    if not own:
-        logs = log_variance_shift(models, shadow.device)
-        moments_kernel[(programs,)](
-            *inputs, *logs, moments, *shape, VARIANCE_FLOOR, POOLINGS[variance], real == torch.float64, ROWS, LANES,
-            num_warps=8,
-        )  # fmt: skip
-    rules = tables(priors_of(moments.sum(0), variance, mode), variance, models)
+    same = fixed_counts(in_mask)
+    rules = rules_of(shadow, in_mask, same, mode, variance)
     columns = triton.next_power_of_2(models)
     lanes = max(1, min(LANES, SORTED // columns)) if center == "median" else LANES
     scores_kernel[(triton.cdiv(records, lanes),)](
-        *inputs, *(each.to(real) for each in rules), scores, *shape, 0 if own else 2, VARIANCE_FLOOR,
-        verdict_of(mode, tail), variance == "shrunken", center == "median", ROWS, lanes, columns, num_warps=8,
+        shadow, in_mask.view(torch.uint8), same, *(each.to(real) for each in rules), scores,
+        *_shape(shadow, in_mask), 0 if variance == "per-record" else 2, VARIANCE_FLOOR, verdict_of(mode, tail),
+        variance == "shrunken", center == "median", ROWS, lanes, columns, num_warps=8,
     )  # fmt: skip
     return scores
+
+
+def rules_of(shadow: Any, in_mask: Any, same: Any, mode: str, variance: str) -> Tables:
+    """Tables [targets, 2 (in, out), ...] of every target's priors; one target's where a rule has no prior."""
+    models, records, queries = shadow.shape
+    own = variance == "per-record"
+    programs = 1 if own else min(triton.cdiv(records, LANES), PROGRAMS)
+    moments = torch.zeros(programs, 1 if own else models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
+    if not own:
+        moments_kernel[(programs,)](
+            shadow, in_mask.view(torch.uint8), same, *log_variance_shift(models, shadow.device), moments,
+            *_shape(shadow, in_mask), VARIANCE_FLOOR, POOLINGS[variance], shadow.dtype == torch.float64, ROWS, LANES,
+            num_warps=8,
+        )  # fmt: skip
+    return tables(priors_of(moments.sum(0), variance, mode), variance, models)
+
+
+def _shape(shadow: Any, in_mask: Any) -> tuple[int, ...]:
+    models, records, queries = shadow.shape
+    return models, triton.cdiv(models, ROWS), records, queries, *shadow.stride(), *in_mask.stride()
 
 
 @triton.jit

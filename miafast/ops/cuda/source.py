@@ -1,0 +1,57 @@
+"""From a source in csrc/cuda to a launch on PyTorch's current stream; CuPy compiles, and keeps what it made on disk."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: C++ names of element types, by PyTorch's.
+TYPES = {
+    "float32": "float", "float64": "double", "float16": "Half", "bfloat16": "BFloat16", "int8": "signed char",
+    "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short", "int32": "int", "uint32": "unsigned int",
+    "int64": "long long", "uint64": "unsigned long long",
+}  # fmt: skip
+
+#: Functions that are no kernels run on the device: sources need no word for it, and a processor can run them too.
+OPTIONS = ("-std=c++17", "-default-device")
+
+
+def source(op_name: str) -> str:
+    """The text of an op's source: beside this file when installed, in csrc/cuda in a source tree."""
+    beside = Path(__file__).with_name(f"{op_name}.cu")
+    path = beside if beside.exists() else Path(__file__).parents[3] / "csrc" / "cuda" / beside.name
+    return path.read_text()
+
+
+def type_of(tensor: Any) -> str:
+    return TYPES[str(tensor.dtype).removeprefix("torch.")]
+
+
+def launch(
+    op_name: str, kernel: str, arguments: Sequence[Any], *, blocks: int, threads: tuple[int, ...], shared: int
+) -> None:
+    """Launch ``kernel`` of an op's source (an instance of a template) with ``shared`` bytes of memory per block.
+
+    Arguments are tensors, passed as pointers, and NumPy numbers, passed as they are. Nothing is waited for.
+    """
+    import cupy
+    import torch
+
+    function = _compiled(op_name, kernel)
+    if shared > 48 * 1024:
+        function.max_dynamic_shared_size_bytes = shared
+    given = tuple(np.uint64(each.data_ptr()) if hasattr(each, "data_ptr") else each for each in arguments)
+    with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+        function((blocks,), threads, given, shared_mem=shared)
+
+
+@functools.cache
+def _compiled(op_name: str, kernel: str) -> Any:
+    import cupy
+
+    module = cupy.RawModule(code=source(op_name), options=OPTIONS, name_expressions=(kernel,))
+    return module.get_function(kernel)

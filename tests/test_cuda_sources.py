@@ -1,0 +1,146 @@
+"""CUDA sources without a device: they compile for Hopper, and compute the truth when a processor runs their threads."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import shlex
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from miafast.ops.cuda.source import OPTIONS, source  # noqa: E402
+from tests.as_torch import as_torch  # noqa: E402
+from tests.cases import CASES, Case  # noqa: E402
+from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
+
+SOURCES = Path(__file__).parents[1] / "csrc" / "cuda"
+HERE = Path(__file__).parent
+LABELS = ("signed char", "unsigned char", "short", "unsigned short", "int", "unsigned int", "unsigned long long")
+
+#: Op -> the instances of its kernels that its cases launch.
+KERNELS = {
+    "logit_confidence": [
+        f"{kernel}<{types}>"
+        for kernel in ("tile_kernel", "row_kernel")
+        for types in (
+            "float, long long, float", "double, long long, double", "Half, long long, float",
+            "BFloat16, long long, float", *(f"float, {label}, float" for label in LABELS),
+        )
+    ],
+    "lira_leave_one_out": [
+        f"scores_kernel<{types}, {median}>"
+        for types in ("float, float", "double, double", "Half, float", "BFloat16, float")
+        for median in ("false", "true")
+    ],
+}  # fmt: skip
+
+
+def test_every_source_is_tested() -> None:
+    assert {path.stem for path in SOURCES.glob("*.cu")} == set(KERNELS)
+
+
+def _nvrtc() -> ctypes.CDLL:
+    found = sorted(Path(sysconfig.get_path("purelib"), "nvidia").glob("**/libnvrtc.so*"))
+    if not found:
+        pytest.fail("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12 (the extra 'dev' has it)")
+    return ctypes.CDLL(str(found[-1]))
+
+
+@pytest.mark.parametrize("op_name", sorted(KERNELS))
+def test_source_compiles_for_hopper(op_name: str) -> None:
+    nvrtc, program = _nvrtc(), ctypes.c_void_p()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source(op_name).encode(), b"", 0, None, None) == 0
+    for kernel in KERNELS[op_name]:
+        assert nvrtc.nvrtcAddNameExpression(program, kernel.encode()) == 0
+    options = [b"--gpu-architecture=sm_90", *(each.encode() for each in OPTIONS)]
+    failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert not failed, log.value.decode()
+    assert nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)) == 0
+    assert size.value > 1000
+    for kernel in KERNELS[op_name]:
+        assert nvrtc.nvrtcGetLoweredName(program, kernel.encode(), ctypes.byref(ctypes.c_char_p())) == 0
+
+
+HARNESS = """
+#include "cuda_on_host.h"
+#include "{op_name}.cu"
+#include <utility>
+
+template <typename... Types, std::size_t... I>
+void call(void (*kernel)(Types...), void** given, std::index_sequence<I...>) {{
+    kernel(*static_cast<Types*>(given[I])...);
+}}
+
+template <typename... Types>
+void run(void (*kernel)(Types...), int blocks, int x, int y, void** given) {{
+    launch(blocks, {{x, y}}, [=] {{ call(kernel, given, std::index_sequence_for<Types...>()); }});
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Stands in for `source.launch`, on tensors in main memory."""
+    folder, libraries = tmp_path_factory.mktemp("kernels"), {}
+
+    def library_of(op_name: str) -> ctypes.CDLL:
+        text = HARNESS.format(op_name=op_name)
+        for number, kernel in enumerate(KERNELS[op_name]):
+            body = f"{{ run({kernel}, blocks, x, y, given); }}"
+            text += f'extern "C" void run_{number}(int blocks, int x, int y, void** given) {body}\n'
+        (folder / f"{op_name}.cpp").write_text(text)
+        built = folder / f"{op_name}.so"
+        command = [*shlex.split(os.environ.get("CXX", "c++")), "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
+        command += ["-I", str(HERE), "-I", str(SOURCES), "-o", str(built), str(built.with_suffix(".cpp"))]
+        subprocess.run(command, check=True)
+        return ctypes.CDLL(str(built))
+
+    def launch(op_name: str, kernel: str, arguments: Any, *, blocks: int, threads: Any, shared: int) -> None:
+        assert shared <= 1 << 20
+        if op_name not in libraries:
+            libraries[op_name] = library_of(op_name)
+        given = [np.uint64(each.data_ptr()) if isinstance(each, torch.Tensor) else each for each in arguments]
+        kept = [np.array(each) for each in given]
+        pointers = (ctypes.c_void_p * len(kept))(*(each.ctypes.data for each in kept))
+        run = getattr(libraries[op_name], f"run_{KERNELS[op_name].index(kernel)}")
+        run(blocks, *(*threads, 1)[:2], pointers)
+
+    return launch
+
+
+def _every() -> Iterator[Any]:
+    for op_name in sorted(KERNELS):
+        for case in CASES[op_name][0]():
+            many = op_name == "lira_leave_one_out" and (case.args[0].shape[1] > 90 or "coins-float64" in case.name)
+            if not (case.slow or many):  # all of them run in tests/test_gpu.py
+                yield pytest.param(op_name, case, id=f"{op_name}-{case.name}")
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="there is a device: tests/test_gpu.py runs there")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
+@pytest.mark.parametrize(("op_name", "case"), list(_every()))
+def test_kernel_agrees_with_the_truth(
+    monkeypatch: pytest.MonkeyPatch, on_host: Callable[..., None], op_name: str, case: Case
+) -> None:
+    few = {"logit_confidence": {"TILE_ROWS": 32, "THREADS": 8}, "lira_leave_one_out": {"LANES": 4, "SHARING": 3}}
+    monkeypatch.setattr(importlib.import_module("miafast.ops.triton.lira_leave_one_out"), "LANES", 128)
+    module = importlib.import_module(f"miafast.ops.cuda.{op_name}")
+    for name, value in {"launch": on_host, **few[op_name]}.items():
+        monkeypatch.setattr(module, name, value)
+    kwargs = {name: as_torch(value) for name, value in case.kwargs.items()}
+    found = getattr(module, op_name)(*map(as_torch, case.args), **kwargs)
+    assert_agrees_with_the_truth(op_name, case, found)
