@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from miafast.attacks import Gap, Shokri
 from miafast.defenses import Defense
 from miafast.guards import (
     Check,
@@ -24,16 +25,18 @@ from miafast.guards import (
     threshold_of_target,
 )
 from miafast.ops.dispatch import recording
-from miafast.plan import Attack, Plan, TrainFunction, attack_with, make_plan
+from miafast.plan import Attack, Plan, TrainFunction, attack_with, compared_attacks, make_plan
 from miafast.progress import Bar, bars
 from miafast.queries import Query
 from miafast.report import AttackResult, Report
 from miafast.roc import Roc, roc
-from miafast.shadow import Recipe
+from miafast.shadow import Recipe, recipe_for
 from miafast.store import Store
 from miafast.tables import Array, Records, Signals
 
 _INTERNAL = ("format", "has_target", "signals", "chunk", "class_names", "target_phi_crc32")  # of a run, not for readers
+
+_NAIVE, _SHADOW_BB = Gap(), Shokri(model="logistic")  # what white-box attacks are compared with
 
 
 def audit(
@@ -51,6 +54,7 @@ def audit(
     device: str = "cpu",
     progress: bool = False,
     defense: Defense | str | Sequence[Defense | str] | None = None,
+    white_box: Sequence[str] | None = None,
 ) -> Report:
     """Train shadow models, attack, and report what a model trained with this recipe leaks about its training set.
 
@@ -76,6 +80,9 @@ def audit(
     progress: draw progress bars on standard error.
     defense: defences of `miafast.defenses`, or names such as "top-k:3", "label-only", "l2:0.001": shadows are trained
         and asked under them, and so is the target asked (give the bare model; how it was trained is up to you).
+    white_box: layers of the target (a torch module; the recipe a `Recipe` of its architecture) to attack from within,
+        such as ("conv2", "fc1"): bayes-wb on each and the meta-model over all stand beside the others, the naive attack
+        and Shokri et al.'s among them. Half of the non-members train the proxies and are not scored by these.
 
     Raises
     ------
@@ -89,6 +96,8 @@ def audit(
     >>> report.results[0].roc.tpr_at(1e-3)                                                 # doctest: +SKIP
     0.02...
     """
+    if white_box is not None:
+        attack = _beside_white_box(target, recipe, records, white_box, attack)
     plan = make_plan(
         records, recipe, attack=attack, target=target, is_member=is_member, shadows=shadows, membership=membership,
         queries=queries, seed=seed, device=device, defense=defense,
@@ -98,13 +107,17 @@ def audit(
                             has_target=plan.target is not None) as store:  # fmt: skip
         signals = _measure(plan, records, store, progress=progress)
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-        return report_on(signals, plan.attacks, seconds=seconds, checks=plan.checks)
+        if white_box is None:
+            return report_on(signals, plan.attacks, seconds=seconds, checks=plan.checks)
+        return _with_white_box(signals, plan, records, target, white_box, seconds=seconds)
 
 
 def report_on(
-    signals: Signals, attacks: Sequence[Attack], *, seconds: Mapping[str, float], checks: Sequence[Check] = ()
-) -> Report:
-    """Attack signals, wherever they come from, and report; the first attack makes the headline."""
+    signals: Signals, attacks: Sequence[Attack], *, seconds: Mapping[str, float], checks: Sequence[Check] = (),
+    further: Sequence[AttackResult] = (),
+) -> Report:  # fmt: skip
+    """Attack signals, wherever they come from, and report; the first attack makes the headline. ``further`` results
+    come from attacks that read more than signals."""
     began = time.perf_counter()
     with recording() as ran, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -117,6 +130,7 @@ def report_on(
             )
             for attack, scores in scored
         )
+        results = (*results, *further)
         checks = (*checks, *_after_attacks(signals, attacks[0], results))
     return Report(
         results=results,
@@ -150,6 +164,44 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
             ).answering(plan.answer),
             records, store, chunk=plan.chunk, queries=plan.queries, progress=bar.get("query"),
         )  # fmt: skip
+
+
+def _beside_white_box(
+    target: Any, recipe: Any, records: Records, layers: Sequence[str], attack: Attack | Sequence[Attack] | None
+) -> tuple[Attack, ...]:
+    """The audit's attacks and those that white-box ones are compared with; refuses layers that are not there."""
+    from miafast.whitebox.layers import check_layers  # here, because it imports torch
+
+    if target is None:
+        raise ValueError("white_box is given without target; give the target model, a torch module.")
+    check_layers(target, recipe_for(records) if recipe is None else recipe, records, layers)
+    asked = compared_attacks(attack)
+    names = [each.name for each in asked]
+    return (*asked, *(each for each in (_NAIVE, _SHADOW_BB) if each.name not in names))
+
+
+def _with_white_box(
+    signals: Signals, plan: Plan, records: Records, target: Any, layers: Sequence[str], *, seconds: Mapping[str, float]
+) -> Report:
+    """A report with white-box attacks among the results, and with how right they and the naive ones are."""
+    from miafast.whitebox.layers import attack_layers, judged
+
+    began = time.perf_counter()
+    is_member = signals.in_mask[-1]
+    found = attack_layers(target, plan.recipe, records, is_member, layers=layers, seed=plan.seed)
+    scores = {name: np.where(found.mine, np.nan, logits) for name, logits in found.logits.items()}
+    further = [
+        AttackResult(name, "white-box", each, is_member, roc=_roc(each, is_member)) for name, each in scores.items()
+    ]
+    seconds = {**seconds, "white-box": time.perf_counter() - began}
+    report = report_on(signals, plan.attacks, seconds=seconds, checks=plan.checks, further=further)
+    blind = {each.name: each.scores for each in report.results if each.name in (_NAIVE.name, _SHADOW_BB.name)}
+    log_odds = {**blind, _NAIVE.name: blind[_NAIVE.name] - 0.5, **found.logits}
+    rows = tuple(
+        {"attack": name, **judged(each, records.y, is_member, found.mine, classes=records.classes)}
+        for name, each in log_odds.items()
+    )
+    return replace(report, white_box=rows)
 
 
 def _after_attacks(signals: Signals, headline: Attack, results: Sequence[AttackResult]) -> tuple[Check, ...]:

@@ -1,4 +1,4 @@
-"""The command line: `miafast audit | score | report | audit-dp | backends`. Thin: it names options, calls, prints."""
+"""The command line: `miafast audit | score | report | audit-dp | explain …`. Thin: it names options, calls, prints."""
 
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ def audit(
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
+    white_box: Annotated[
+        Text, _option("Layers, such as 1,2: a target trained on half of the records is attacked from inside as well.")
+    ] = None,
     target_logits: Annotated[File, _option("Your model's logits: .npy [records(, queries), classes].")] = None,
     is_member: Annotated[File, _option("Which records your model was trained on: .npy bool [records].")] = None,
     model: Annotated[Text, _recipe_option("logistic, mlp, conv or resnet9.")] = None,
@@ -110,11 +113,16 @@ def audit(
     )
     target = None if target_logits is None else _array(target_logits, "--target-logits")
     members = None if is_member is None else _array(is_member, "--is-member")
+    layers = _names(white_box)
+    if layers is not None:
+        if target is not None:
+            raise ValueError("--white-box looks inside the model, --target-logits has none; use miafast.audit for it.")
+        target, members = mf.whitebox.drawn_target(recipe, records, seed=seed, model=shadows, layers=layers)
     try:
         report = mf.audit(
             records, recipe, attack=chosen, shadows=shadows, seed=seed, membership=membership,
             queries=_queries(queries), target=target, is_member=members, workdir=workdir, device=device,
-            progress=not quiet, defense=defense,
+            progress=not quiet, defense=defense, white_box=layers,
         )  # fmt: skip
     except KeyboardInterrupt:
         again = shlex.join(["miafast", *sys.argv[1:]])
@@ -220,6 +228,51 @@ def audit_dp(
     found.save(out)
     print(found)
     print(f"\nReport: {out / 'dp.html'}")
+
+
+@app.command()
+def explain(
+    record: Annotated[int, typer.Argument(help="Which record, counted from 0.")],
+    data: Annotated[str, _option("A built-in name (digits, mnist …) or FILE.npz, .csv or .parquet.")],
+    layer: Annotated[str, _option("Where the model is cut; what follows is retrained without the record.")],
+    out: Annotated[Path, _option("Folder for explanation.html.")] = Path("report"),
+    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
+    label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
+    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
+    proxies: Annotated[int, _option("How many to compare the target with.")] = 3,
+    seed: Annotated[int, _option("All randomness follows from it, the half that the target is trained on too.")] = 0,
+    model: Annotated[Text, _recipe_option("logistic, mlp or conv.")] = None,
+    hidden: Annotated[Text, _recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
+    learning_rate: Annotated[float | None, _recipe_option("")] = None,
+    epochs: Annotated[int | None, _recipe_option("")] = None,
+    batch_size: Annotated[int | None, _recipe_option("")] = None,
+) -> None:
+    """Draw what the inputs of one record do in a target, and in proxies that were not trained on the record.
+
+    The target is trained on a random half of the records, the proxies on the other half.
+    """
+    from miafast.shadow import recipe_for
+
+    _check_out(out, "csv")
+    records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
+    if not 0 <= record < len(records):
+        raise ValueError(f"RECORD {record} is not there; {records.name} has records 0 … {len(records) - 1}.")
+    options: dict[str, Any] = {
+        "model": model, "hidden": _numbers(hidden, "--hidden"), "learning_rate": learning_rate, "epochs": epochs,
+        "batch_size": batch_size,
+    }  # fmt: skip
+    recipe = replace(recipe_for(records), **{name: given for name, given in options.items() if given is not None})
+    target, is_member = mf.whitebox.drawn_target(recipe, records, seed=seed, layers=(layer,))
+    mine = ~is_member
+    mine[record] = False
+    found = mf.whitebox.explain(
+        target, records, record, recipe=recipe, layer=layer, mine=mine, proxies=proxies, seed=seed + 1
+    )
+    from miafast.report.explanation import headline, save_explanation
+
+    page = save_explanation(found, records, out, is_member=bool(is_member[record]))
+    print(f"{headline(found, is_member=bool(is_member[record]))}\nPage: {page}")
 
 
 @app.command()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,6 +303,85 @@ def test_a_users_own_module_is_attacked_by_naming_its_layers() -> None:
         mf.whitebox.DeepBayes("conv3", recipe).fit(target, mine, seed=1)
 
 
+def idiosyncratic() -> tuple[mf.Records, np.ndarray, mf.Recipe, nn.Module]:
+    """Record 0 alone has the last feature; who is a member; the recipe; a target that was trained on it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 12)).astype(np.float32), rng.integers(2, size=120)
+    x[:, 11] = np.where(np.arange(120) == 0, 3.0, 0.0)
+    records, recipe = mf.Records(x, y, classes=2), mf.Recipe(hidden=(16,), epochs=60, batch_size=16)
+    is_member = np.arange(120) < 60
+    (target,) = train_modules(recipe, records, is_member[None], models=[0], seed=0)
+    return records, is_member, recipe, target
+
+
+def test_the_explanation_points_at_what_only_the_target_has_seen() -> None:
+    records, is_member, recipe, target = idiosyncratic()
+    asked = {"recipe": recipe, "layer": "0", "mine": ~is_member, "seed": 0}
+    found = mf.whitebox.explain(target, records, 0, **asked)
+    assert int(np.abs(found.excess).argmax()) == 11
+    assert found.excess[11] > np.abs(found.proxies[:, 11]).max()
+    assert found.score > 0.6
+    with torch.inference_mode():
+        both = target(torch.from_numpy(np.stack([records.x[0], np.zeros(12, np.float32)])))
+    centred = (both - both.mean(dim=1, keepdim=True))[:, found.label]
+    assert found.target.sum() == pytest.approx(float(centred[0] - centred[1]), abs=0.02)
+    with pytest.raises(ValueError, match="record=120; there are records 0 … 119"):
+        mf.whitebox.explain(target, records, 120, **asked)
+    with pytest.raises(ValueError, match="without record 60"):
+        mf.whitebox.explain(target, records, 60, **asked)
+
+
+def test_an_explanation_of_an_image_is_a_page_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from miafast.report.explanation import draw, save_explanation
+
+    records = dataclasses.replace(small_images(60), name="<pictures>")
+    recipe = mf.Recipe(model=Named, epochs=5, batch_size=16)
+    target, is_member = mf.whitebox.drawn_target(recipe, records, seed=0)
+    record = int(np.flatnonzero(is_member)[0])
+    found = mf.whitebox.explain(
+        target, records, record, recipe=recipe, layer="conv2", mine=~is_member, seed=1, proxies=2
+    )
+    assert (found.target.shape, found.proxies.shape, found.units.shape) == ((1, 8, 8), (2, 1, 8, 8), (6,))
+    page = save_explanation(found, records, tmp_path, is_member=True).read_text()
+    assert f"Record {record} of &lt;pictures&gt;" in page
+    assert "trained on · class" in page
+    assert not {"<script", "http://", "https://", "<pictures>"} & set(re.findall(r"<\w+>?|https?://", page))
+    assert draw(found) == draw(found)
+
+
+def test_white_box_attacks_stand_in_the_audits_report() -> None:
+    records = small_images(160)
+    recipe = mf.Recipe(model=Named, epochs=20, batch_size=16, learning_rate=5e-3)
+    target, is_member = mf.whitebox.drawn_target(recipe, records, seed=0, model=8)
+    layers = ("conv2", "fc1")
+    report = mf.audit(records, recipe, target=target, is_member=is_member, shadows=8, white_box=layers)
+    names = [each.name for each in report.results]
+    assert names[-3:] == ["bayes-wb, conv2", "bayes-wb, fc1", "meta-model over conv2, fc1"]
+    rows = {each["attack"]: each for each in report.white_box}
+    assert list(rows) == ["gap", "Shokri logistic", *names[-3:]]
+    scored = ~np.isnan(report.results[-1].scores)
+    assert (int(scored.sum()), int((scored & ~is_member).sum())) == (120, 40)
+    gap = report.results[names.index("gap")].scores
+    train, test = gap[is_member].mean(), gap[scored & ~is_member].mean()
+    assert rows["gap"]["accuracy"] == pytest.approx(0.5 + (train - test) / 2)
+    assert report.results[-1].roc.auc > 0.7
+    assert f"{len(names)} attacks were tried" in " ".join(report.warnings)
+    assert [each["attack"] for each in report.facts["white_box"]] == list(rows)
+
+
+def test_an_audit_refuses_layers_before_it_trains() -> None:
+    records, recipe = small_images(40), mf.Recipe(model=Named, epochs=1, batch_size=8)
+    is_member = np.arange(40) < 20
+    for target, says in ((Named(), "its layers are conv1, conv2, fc1, fc2"), (None, "give the target model")):
+        with pytest.raises(ValueError, match=says):
+            mf.audit(records, recipe, target=target, is_member=is_member, white_box=("fc7",))
+    with pytest.raises(TypeError, match=r"need the nn\.Module itself"):
+        mf.audit(records, recipe, target=np.zeros((40, 3)), is_member=is_member, white_box=("fc1",))
+    with pytest.raises(TypeError, match=r"need a mf\.Recipe"):
+        mf.audit(records, lambda *_: Named(), target=Named(), is_member=is_member, white_box=("fc1",))
+
+
 def test_a_layer_that_is_bypassed_is_refused() -> None:
     with pytest.raises(ValueError, match="does not determine the output of Skip alone"):
         cut(Skip(), "around", torch.randn(2, 4))
@@ -354,3 +435,34 @@ def test_the_package_is_light_until_a_model_runs() -> None:
     code = "import sys, miafast as mf; mf.whitebox.BayesOptimal; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    from miafast import cli
+
+    records, _, _, _ = idiosyncratic()
+    np.savez(tmp_path / "toy.npz", x=records.x, y=records.y)
+    shared = ["--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path), "--hidden", "16", "--batch-size", "16"]
+
+    def run(*given: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["miafast", *given, *shared])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0)
+
+    assert run("explain", "0", "--layer", "0", "--epochs", "20") == 0
+    assert "to be a member" in capsys.readouterr().out
+    assert "feature 11" in (tmp_path / "explanation.html").read_text()
+    for wrong, says in (
+        (("explain", "0", "--layer", "fc"), "its layers are 0, 1, 2, 3"),
+        (("explain", "999", "--layer", "0"), "0 … 119"),
+    ):
+        assert run(*wrong) == 2
+        assert says in capsys.readouterr().err
+    assert run("audit", "--white-box", "1,2", "--shadows", "8", "--epochs", "5", "--quiet") == 0
+    assert "meta-model over 1, 2" in capsys.readouterr().out
+    assert "From inside the model" in (tmp_path / "report.html").read_text()
+    assert run("audit", "--white-box", "nine", "--shadows", "4", "--quiet") == 2

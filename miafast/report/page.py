@@ -24,7 +24,7 @@ def page(facts: Facts, *, scores_file: str) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        rate=words.rate, together=_together, count=_count, number=_number,
+        rate=words.rate, share=words.percent, together=_together, count=_count, number=_number,
         duration=_duration,
     )  # fmt: skip
     template = environment.from_string((home / "report.html").read_text(encoding="utf-8"))

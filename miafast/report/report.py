@@ -89,6 +89,9 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)  # op -> the backend that ran; how shadows were trained
     warnings: tuple[str, ...] = ()
+    white_box: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # how right attacks on layers are, see `miafast.whitebox.layers.judged`
     checks: tuple[Check, ...] = ()  # what `miafast.guards` found; texts of failed ones stand in warnings as well
 
     def __post_init__(self) -> None:
@@ -177,6 +180,7 @@ class Report:
                 self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
             ),
             "accuracy": self._accuracy,
+            "white_box": plain(self.white_box),
             "settings": plain(self.settings),
             "seconds": plain(self.seconds),
             "versions": plain(self.versions),

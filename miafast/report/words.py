@@ -229,7 +229,7 @@ def left_out(attacks: list[Facts]) -> list[str]:
     """What each attack could not score, one sentence per attack."""
     return [
         f"{each['name']} could not score {each['unscored']:,} of {_cases(each):,} cases (a record needs models with "
-        "and without it); they are left out of every measure."
+        "and without it, and must not be the attacker's own); they are left out of every measure."
         for each in attacks
         if each["unscored"]
     ]

@@ -18,25 +18,32 @@ from miafast.whitebox.fitted import Fitted
 
 if TYPE_CHECKING:
     from miafast.whitebox.deep import DeepBayes, DeepGeneral
+    from miafast.whitebox.explanation import Explanation, explain
     from miafast.whitebox.gradients import GradientNorm, gradient_norms, last_layer_gradient_norm
     from miafast.whitebox.influence import Influence, internal_influence
+    from miafast.whitebox.layers import attack_layers
     from miafast.whitebox.linear import Linear, LinearBayes, LinearGeneral
     from miafast.whitebox.meta import LayerMeta
     from miafast.whitebox.slices import Cut, cut
+    from miafast.whitebox.target import drawn_target
 
 _HOME = {
     **dict.fromkeys(("DeepBayes", "DeepGeneral"), "deep"),
+    **dict.fromkeys(("Explanation", "explain"), "explanation"),
     **dict.fromkeys(("GradientNorm", "gradient_norms", "last_layer_gradient_norm"), "gradients"),
     **dict.fromkeys(("Influence", "internal_influence"), "influence"),
+    "attack_layers": "layers",
     **dict.fromkeys(("Linear", "LinearBayes", "LinearGeneral"), "linear"),
     **dict.fromkeys(("Cut", "cut"), "slices"),
     "LayerMeta": "meta",
+    "drawn_target": "target",
 }
 
 __all__ = [
-    "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "Fitted", "GradientNorm", "Influence", "LayerMeta", "Linear",
-    "LinearBayes", "LinearGeneral", "bayes_optimal_accuracy", "calibrate", "called_members", "cut", "gradient_norms",
-    "internal_influence", "last_layer_gradient_norm",
+    "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "Explanation", "Fitted", "GradientNorm", "Influence",
+    "LayerMeta", "Linear", "LinearBayes", "LinearGeneral", "attack_layers", "bayes_optimal_accuracy", "calibrate",
+    "called_members", "cut", "drawn_target", "explain", "gradient_norms", "internal_influence",
+    "last_layer_gradient_norm",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOME, purpose="running white-box attacks")

@@ -23,7 +23,7 @@ class Cut:
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """z at the layer for inputs x, without gradients."""
         with torch.no_grad():
-            return _output_of(self.model, self.layer, x)
+            return output_of(self.model, self.layer, x)
 
     @property
     def linear(self) -> nn.Linear | None:
@@ -56,7 +56,7 @@ def cut(model: nn.Module, layer: str, x: torch.Tensor) -> Cut:
     if layer not in names:
         raise ValueError(f"layer={layer!r} is no layer of {type(model).__name__}; its layers are {', '.join(names)}.")
     model = model.eval()
-    found = _output_of(model, layer, x)
+    found = output_of(model, layer, x)
     if not isinstance(found, torch.Tensor) or len(found) != len(x):
         raise ValueError(f"layer={layer!r} does not answer one tensor [batch, ...]; choose a layer that does.")
     made = Cut(model, layer, _traced_head(model, layer) or ReplacedOutput(model, layer, tuple(x.shape[1:])))
@@ -125,7 +125,7 @@ class _Reached(Exception):
         self.output = output
 
 
-def _output_of(model: nn.Module, layer: str, x: torch.Tensor) -> Any:
+def output_of(model: nn.Module, layer: str, x: torch.Tensor) -> Any:
     """The layer's output, without running what follows it."""
 
     def stop(module: nn.Module, inputs: Any, output: Any) -> None:

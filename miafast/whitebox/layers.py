@@ -1,0 +1,103 @@
+"""White-box attacks on several layers of one target among the records of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from miafast.shadow import Recipe
+from miafast.shadow.modules import architecture, torch_seeded
+from miafast.shadow.random import permutation, stream
+from miafast.tables import Array, Records
+from miafast.whitebox.calibration import calibrate, called_members
+from miafast.whitebox.heads import cut_at
+from miafast.whitebox.meta import LayerMeta
+
+ALPHAS = (0.9, 0.99)
+
+
+class LayerAttacks(NamedTuple):
+    """Log odds of membership by attack. Those of the attacker's own records say nothing but where thresholds lie."""
+
+    mine: Array  # bool [records]: the attacker's own, none of them a member
+    logits: dict[str, Array]  # float64 [records] of every layer's bayes-wb, then the meta-model if there are several
+
+
+def check_layers(target: Any, recipe: Any, records: Records, layers: Sequence[str]) -> None:
+    """Refuse, before any training, layers that the target or the recipe's model does not have, or that cannot be cut.
+
+    Raises ValueError naming the layers there are, TypeError for a target that is no module or a recipe that is none.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe is {type(recipe).__name__}; white-box attacks retrain layers and need a mf.Recipe.")
+    check_recipe_layers(recipe, records, layers)
+    for layer in layers:
+        cut_at(target, layer, records)
+
+
+def check_recipe_layers(recipe: Recipe, records: Records, layers: Sequence[str]) -> None:
+    """Refuse layers that the recipe's model does not have. Raises ValueError naming those there are."""
+    LayerMeta(tuple(layers), recipe)
+    with torch_seeded(0):
+        fresh = architecture(recipe, records.shape, records.classes)
+    for layer in layers:
+        cut_at(fresh, layer, records)
+
+
+def attack_layers(
+    target: Any, recipe: Any, records: Records, is_member: Array, *, layers: Sequence[str], seed: int,
+    partitions: int = 3,
+) -> LayerAttacks:  # fmt: skip
+    """Let bayes-wb on every layer, and `LayerMeta` over all, tell members from half of the non-members.
+
+    The other half of the non-members, drawn at random, are the attacker's own: what the proxies are trained on.
+    ``layers`` are paths in the target and in the recipe's model; see `check_layers` for what is refused.
+
+    >>> rng = np.random.default_rng(0)
+    >>> records = Records(rng.normal(size=(80, 20)), rng.integers(2, size=80), classes=2)
+    >>> recipe, is_member = Recipe(hidden=(16,), batch_size=16), np.arange(80) < 40
+    >>> from miafast.shadow import train_modules
+    >>> (target,) = train_modules(recipe, records, is_member[None], models=[0], seed=0)
+    >>> found = attack_layers(target, recipe, records, is_member, layers=["1", "2"], seed=1, partitions=1)
+    >>> list(found.logits), int(found.mine.sum())
+    (['bayes-wb, 1', 'bayes-wb, 2', 'meta-model over 1, 2'], 20)
+    """
+    check_layers(target, recipe, records, layers)
+    others = np.flatnonzero(~is_member)
+    if len(others) // 2 < recipe.batch_size // 2 or len(others) < 4:
+        raise ValueError(f"is_member leaves {len(others)} non-members; half of them train proxies: that is too few.")
+    mine = np.zeros(len(records), bool)
+    mine[others[permutation(stream(seed, 0, "attacker's records"), len(others))[: len(others) // 2]]] = True
+    own = replace(records, x=records.x[mine], y=records.y[mine])
+    fitted = LayerMeta(tuple(layers), recipe, partitions).fit(target, own, seed=seed)
+    attacks = [*fitted.layers.values(), *([fitted] if len(layers) > 1 else [])]
+    return LayerAttacks(mine, {each.name: each.logit(records) for each in attacks})
+
+
+def judged(logits: Array, labels: Array, is_member: Array, mine: Array, *, classes: int) -> dict[str, Any]:
+    """How right log odds [records] are about the records that are not ``mine``, if half of those asked are members.
+
+    Returns ``accuracy`` and ``precision`` of calling a member what is likelier one than not, and ``calibrated``: the
+    precision and the alarms above every class's ``alpha``-quantile of ``mine`` (`calibrate`). Precision is None where
+    nobody is called a member.
+
+    >>> is_member, mine = np.array([True, True, False, False, False]), np.array([False] * 4 + [True])
+    >>> found = judged(np.array([2.0, -1, -1, 1, 0]), np.zeros(5, int), is_member, mine, classes=1)
+    >>> found["accuracy"], found["precision"], found["calibrated"][0]
+    (0.5, 0.5, {'alpha': 0.9, 'precision': 0.5, 'alarms': 2})
+    """
+    calls = {0.0: logits > 0}
+    for alpha in ALPHAS:
+        thresholds = calibrate(logits[mine], labels[mine], classes=classes, alpha=alpha)
+        calls[alpha] = called_members(logits, labels, thresholds)
+    rows = []
+    for alpha, called in calls.items():
+        found, accused = float(called[is_member].mean()), float(called[~is_member & ~mine].mean())
+        precision = found / (found + accused) if found + accused else None
+        rows.append({"alpha": alpha, "precision": precision, "alarms": int(called[~mine].sum())})
+        if not alpha:
+            accuracy = 0.5 + (found - accused) / 2
+    return {"accuracy": accuracy, "precision": rows[0]["precision"], "calibrated": rows[1:]}
