@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
 from benchmarks import machine, papers, table
 from benchmarks.cases import Disagreement
+
+OPTIONS = {"data_dir", "rounds", "repetitions", "workdir"}  # handed to the benchmarks that know them
 
 
 def main() -> int:
@@ -31,11 +34,11 @@ def main() -> int:
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
         if name in ("audit", "papers", "systems", "debugging-dp"):
             command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
-        if name == "systems":
-            command.add_argument("--workdir", type=Path, help="keeps trained models here, to go on after a stop")
+        if name in ("papers", "systems"):
+            command.add_argument("--workdir", type=Path, help="keeps what is trained here, to go on after a stop")
         if name == "papers":
             command.add_argument("paper", choices=papers.PAPERS, help="whose tables")
-            command.add_argument("--repetitions", type=int, default=20, help="targets per table (%(default)s)")
+            command.add_argument("--repetitions", type=int, help="targets per table (default: the table's own)")
     return run(parser.parse_args())
 
 
@@ -46,21 +49,24 @@ def run(asked: argparse.Namespace) -> int:
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
-    options = {
-        name: value for name, value in vars(asked).items() if name in ("data_dir", "repetitions", "rounds", "workdir")
-    }
-    rows, failed = [], []
+    known, options = inspect.signature(bench.run).parameters, {}
+    for name in OPTIONS & vars(asked).keys():
+        value = vars(asked)[name]
+        if value is not None and name not in known:
+            sys.exit(f"--{name}: these tables have no use for it")
+        if name in known and (value is not None or known[name].default is inspect.Parameter.empty):
+            options[name] = value
+    failed = []
     for name in asked.only or bench.CASES:
         try:
             done = bench.run(name, read_bytes_per_s=where["read_gb_per_s"] * 1e9, smoke=asked.smoke, **options)
         except Disagreement as error:
             failed.append(str(error))
             continue
-        rows += done
         if done:
             print(bench.section(done).markdown(), end="\n\n", flush=True)
-    if not asked.smoke and rows:
-        print(f"saved to {table.save(bench.section(rows), where, asked.out)}")
+        if done and not asked.smoke:
+            print(f"saved to {table.save(bench.section(done), where, asked.out)}", end="\n\n", flush=True)
     for reason in failed:
         print(f"not timed: {reason}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,6 +1,6 @@
-"""Carlini et al. 2022, "Membership Inference Attacks From First Principles": the ablation, and how many shadows help.
+"""Carlini et al. 2022, "Membership Inference Attacks From First Principles": ablation, all attacks, how many shadows.
 
-``main(data_dir, out)`` trains what ``out/work`` does not hold yet, so a stopped run resumes.
+Cases are TABLE-DATA; the tables of one data set share its models.
 """
 
 from __future__ import annotations
@@ -13,133 +13,173 @@ from typing import Any
 import numpy as np
 
 import miafast as mf
-from benchmarks import machine, table
+from benchmarks.papers import drawn, found, kept, shrunk, there
 from benchmarks.table import Column, Section
+from miafast.attacks import ATTACKS, MANY_QUESTIONS, AttackR
 from miafast.ops.lira_leave_one_out import has_fixed_counts, sides_without
 from miafast.shadow import membership
-from miafast.tables import Signals
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Case:
-    data: str
-    models: int
-    queries: int | None = None  # None: those of the recipe
-    records: int | None = None  # the first so many after one shuffle
-    recipe: mf.Recipe | None = None
+class Data:
+    name: str
+    recipe: mf.Recipe
+    blocks: tuple[int, ...]  # models in balanced blocks: any first ones hold every record in half of them
+    shadows: tuple[int, ...]  # blocks of the curve
+    records: int | None = None
 
 
-LOCATION = mf.Recipe(hidden=(128,), batch_size=64, epochs=60)
-ABLATION = {
-    "location30": Case("location30", models=64, recipe=LOCATION),
-    "cifar10": Case("cifar10", models=32, records=10_000),  # two queries, as the recipe mirrors
+DATA = {
+    "location30": Data(
+        "location30", mf.Recipe(hidden=(128,), batch_size=64, epochs=60), (32, 32, 64), (4, 4, 8, 16, 32, 64)
+    ),
+    "cifar100": Data(
+        "cifar100", mf.Recipe(hidden=(256,), batch_size=64, epochs=30), (32, 32), (4, 4, 8, 16, 32), records=10_000
+    ),
 }
-CURVE = {"location30": Case("location30", models=72, recipe=LOCATION), "digits": Case("digits", models=72)}
-BLOCKS = (4, 4, 8, 16, 32)  # any first blocks hold every record in half of their models
-VARIANCES = ("per-record", "pooled", "shrunken", "total")
+SMOKE = Data("digits", mf.Recipe(hidden=(8,), epochs=2), (6, 6), (4, 4), records=200)
+CASES = {f"{kind}-{data}": (kind, data) for kind in ("ablation", "attacks", "shadows") for data in DATA}
+NOISY_MODELS, CURVE_TARGETS = 8, 8
+VARIANCES = ("per-record", "pooled", "shrunken")
+#: These ask noisy copies of every record, 100 times as many questions.
+NOISY = ("merlin", "morgan", "noise-robustness")
 
-#: Their Table IV and, for tables of numbers, appendix: TPR at 0.1 % FPR with 256 shadows, per cent.
+#: Table IV and, for tables of numbers, the appendix: TPR in per cent at 0.1 % FPR on CIFAR-10, Purchase, Texas.
+STEPS: dict[str, tuple[str | None, str | None, str | None]] = {
+    "loss": ("0.0", "0.0", ".1"),
+    "+ logit scaling": ("0.1", ".1", ".1"),
+    "OUT thresholds": ("1.3", "1.5", "8.8"),
+    "OUT + logit scaling": ("4.7", "1.3", "19.0"),
+    "OUT + percentile": (None, None, None),
+    "OUT + Gaussian": ("4.7", "1.4", "24.6"),
+    "OUT + shrunken variance": (None, None, None),
+    "IN & OUT thresholds": ("1.7", "2.7", "14.9"),
+    "IN & OUT + logit scaling": ("1.9", "0.2", "8.4"),
+    "IN & OUT + Gaussian": ("5.6", "4.1", "33.2"),
+    "IN & OUT + shrunken variance": (None, None, None),
+}
+#: Balanced accuracy and TPR at 0.1 % FPR in per cent, CIFAR-10 and CIFAR-100, 256 shadows.
 PUBLISHED = {
-    "loss": ("0.0", "0.0"), "+ logit scaling": ("0.1", ".1"), "+ queries": ("0.1", None),
-    "OUT thresholds": ("1.3", "1.5"), "OUT + logit scaling": ("4.7", "1.3"), "OUT + Gaussian": ("4.7", "1.4"),
-    "OUT + queries": ("7.1", None), "IN & OUT thresholds": ("1.7", "2.7"), "IN & OUT + logit scaling": ("1.9", "0.2"),
-    "IN & OUT + Gaussian": ("5.6", "4.1"), "IN & OUT + queries": ("8.4", None),
+    "LiRA online": ("63.8 / 82.6", "8.4 / 27.6"), "LiRA offline": ("", "7.1 / 22.3"),
+    "Watson": ("59.1 / 70.1", "1.3 / 5.4"), "Sablayrolles": ("56.3 / 69.1", "1.7 / 7.4"),
+    "Long": ("53.5 / 54.5", "2.2 / 4.7"), "Attack-R": ("60.3 / 76.9", ""), "Shokri mlp": ("59.6 / 74.5", "0.3 / 1.6"),
+    "modified entropy, class-wise": ("59.5 / 77.3", "0.1 / 1.4"), "Morgan": ("59.4 / 76.9", "0 / 0"),
+    "loss threshold": ("59.4 / 78.0", "0 / 0"),
 }  # fmt: skip
 
-ABLATION_SAYS = (
-    "Steps from the loss threshold to LiRA. OUT thresholds compare with the mean of the OUT models (Watson et al.), "
-    "IN & OUT thresholds with the middle of both means (Sablayrolles et al.), and each step adds to the one above. "
-    "Every model is the target in turn; 95 % intervals over all targets. Published: TPR at 0.1 % FPR, 256 shadows, on "
-    "CIFAR-10 (WideResNet) and Purchase-100 (an mlp of tables, as location30 is one). Our models are small and our "
-    "shadows fewer, so the order is what can be compared. With one query the loss and phi order records alike."
+OURS = (
+    "Ours: location30, all 5,010 records, mlp 446-128-30; cifar100, 10,000 records as means over 4 x 4 pixels, mlp "
+    "192-256-100. Half of the records are members. Intervals are of 95 %: records vary, models do not. "
 )
-CURVE_SAYS = (
-    "Online LiRA by number of shadows and variance rule: 8 targets with coin-flip members, shadows in nested balanced "
-    "sets. The paper (fig.): per-record variance overtakes the pooled one at about 64 models."
+ABLATION_SAYS = OURS + (
+    "Steps from the loss threshold to LiRA, every model in turn the target; with one query there is no step of queries."
+    " OUT thresholds compare with the mean of the OUT models (Watson et al.), IN & OUT thresholds with the middle of "
+    "both means (Sablayrolles et al.), and each step adds to the one above; Gaussian has a variance per record and "
+    "side, as the paper's. The percentile among the OUT models (Ye et al.'s R) needs no Gaussian, and cannot tell "
+    "apart records above all OUT models. The loss and phi order records alike. Published: 256 models."
+)
+ATTACKS_SAYS = OURS + (
+    "All attacks of `--attacks all`, every model in turn the target. Those that ask noisy copies: 8 models. Accuracy "
+    "is balanced, at the best threshold in hindsight. Published: Table III, 256 shadows, CIFAR-10 / CIFAR-100 with "
+    "WideResNets; Ye et al. is set beside Attack-R and Jayaraman et al. beside Morgan."
+)
+SHADOWS_SAYS = OURS + (
+    f"LiRA by number of shadows and variance rule: {CURVE_TARGETS} targets whose members are fair coins, shadows in "
+    "nested balanced sets, the same targets at every number. The paper (fig.): the variance per record overtakes the "
+    "pooled one at about 64 models."
 )
 ABLATION_COLUMNS = (
-    Column("data", "data"), Column("step", "step"), Column("AUC", "auc", "{:.3f}"),
-    Column("TPR at 0.1 % FPR, %", "tpr3", "{:.2f}"), Column("95 %", "interval3"),
-    Column("TPR at 1 % FPR, %", "tpr2", "{:.2f}"),
-    Column("published C-10", "published_cifar10"), Column("published Purchase", "published_purchase"),
+    Column("data", "data"), Column("step", "step"), Column("TPR at 0.1 % FPR, %: 32 models", "few", "{:.2f}"),
+    Column("95 %", "few_interval"), Column("all models", "models"), Column("TPR at 0.1 % FPR, %", "tpr3", "{:.2f}"),
+    Column("95 %", "interval3"), Column("TPR at 1 % FPR, %", "tpr2", "{:.2f}"), Column("95 %", "interval2"),
+    Column("AUC", "auc", "{:.3f}"), Column("published C-10", "cifar10"), Column("Purchase", "purchase"),
+    Column("Texas", "texas"),
 )  # fmt: skip
-CURVE_COLUMNS = (
-    Column("data", "data"), Column("shadows", "shadows"), Column("variance", "variance"),
+ATTACKS_COLUMNS = (
+    Column("data", "data"), Column("attack", "attack"), Column("targets", "models"),
+    Column("accuracy, %", "accuracy", "{:.1f}"), Column("published", "published_accuracy"),
+    Column("TPR at 0.1 % FPR, %", "tpr3", "{:.2f}"), Column("95 %", "interval3"),
+    Column("published", "published_tpr"), Column("TPR at 1 % FPR, %", "tpr2", "{:.2f}"), Column("95 %", "interval2"),
+    Column("AUC", "auc", "{:.3f}"),
+)  # fmt: skip
+SHADOWS_COLUMNS = (
+    Column("data", "data"), Column("mode", "mode"), Column("shadows", "shadows"), Column("variance", "variance"),
     Column("AUC", "auc", "{:.3f}"), Column("TPR at 0.1 % FPR, %", "tpr3", "{:.2f}"), Column("95 %", "interval3"),
     Column("TPR at 1 % FPR, %", "tpr2", "{:.2f}"), Column("95 %", "interval2"),
 )  # fmt: skip
+TABLES = {
+    "ablation": (ABLATION_SAYS, ABLATION_COLUMNS),
+    "attacks": (ATTACKS_SAYS, ATTACKS_COLUMNS),
+    "shadows": (SHADOWS_SAYS, SHADOWS_COLUMNS),
+}
 
 
-def main(data_dir: Path, out: Path, *, only: tuple[str, ...] = ("location30", "digits", "cifar10")) -> None:
-    """Both tables for the named data sets, printed and saved into ``out``."""
-    where = machine.describe(bandwidth_mib=64)
-    for cases, run in ((ABLATION, ablation), (CURVE, curve)):
-        for name in [each for each in cases if each in only]:
-            section = run(name, cases[name], data_dir, Path(out) / "work")
-            print(section.markdown(), end="\n\n", flush=True)
-            table.save(section, where, Path(out))
+def run(
+    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None
+) -> list[dict[str, Any]]:
+    """One table on one data set; none where its files are not there."""
+    del read_bytes_per_s
+    kind, data = CASES[name]
+    chosen = SMOKE if smoke else DATA[data]
+    if not there(chosen.name, data_dir):
+        return []
+    table = {"ablation": ablation, "attacks": attacks, "shadows": shadows}[kind]
+    return [{"case": name, "data": chosen.name, **row} for row in table(chosen, loaded(chosen, data_dir), workdir)]
 
 
-def ablation(name: str, case: Case, data_dir: Path, work: Path) -> Section:
-    signals = measured(case, data_dir, work / f"lira-ablation-{name}", membership="balanced")
+def section(rows: list[dict[str, Any]]) -> Section:
+    kind, _ = CASES[rows[0]["case"]]
+    return Section(f"papers lira {kind}", *TABLES[kind], tuple(rows))
+
+
+def loaded(data: Data, data_dir: Path | None) -> mf.Records:
+    records = drawn(mf.load(data.name, data_dir=None if data.name == "digits" else data_dir), data.records)
+    return shrunk(records) if len(records.shape) == 3 else records
+
+
+def blocks_of(records: int, sizes: tuple[int, ...]) -> Array:
+    return np.vstack([membership(records, size, seed=place) for place, size in enumerate(sizes)])
+
+
+def ablation(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
+    signals = everything(data, records, workdir).signals
+    first = data.blocks[0]
+    few, many = (steps(signals.phi[:count], signals.in_mask[:count]) for count in (first, signals.models))
     rows = []
-    for step, scores in steps(signals).items():
-        theirs = PUBLISHED[step]
+    for step, (cifar10, purchase, texas) in STEPS.items():
+        start = found(mf.roc(few[step], signals.in_mask[:first]))
         rows.append(
-            {"case": f"{name}, {step}", "data": f"{name}, {case.models} models", "step": step,
-             **found(mf.roc(scores, signals.in_mask)),
-             "published_cifar10": theirs[0], "published_purchase": theirs[1]}
+            {"step": step, "few": start.get("tpr3"), "few_interval": start.get("interval3"), "models": signals.models,
+             **found(mf.roc(many[step], signals.in_mask)), "cifar10": cifar10, "purchase": purchase, "texas": texas}
         )  # fmt: skip
-    return Section("papers lira ablation", ABLATION_SAYS, ABLATION_COLUMNS, tuple(rows))
+    return rows
 
 
-def curve(name: str, case: Case, data_dir: Path, work: Path) -> Section:
-    records = loaded(case, data_dir)
-    shadows = np.vstack([membership(len(records), size, seed=place) for place, size in enumerate(BLOCKS)])
-    targets = membership(len(records), case.models - len(shadows), kind="coins", seed=len(BLOCKS))
-    mask = np.vstack([shadows, targets])
-    signals = measured(case, data_dir, work / f"lira-shadows-{name}", membership=mask)
-    rows = []
-    for count in np.cumsum(BLOCKS):
-        for variance in VARIANCES:
-            attack = mf.LiRA(variance=variance)
-            scores = np.stack(
-                [attack.score(row, signals.phi[:count], mask[:count]) for row in signals.phi[len(shadows) :]]
-            )
-            rows.append(
-                {"case": f"{name}, {count}, {variance}", "data": name, "shadows": int(count), "variance": variance,
-                 **found(mf.roc(scores, targets))}
-            )  # fmt: skip
-    return Section("papers lira shadows", CURVE_SAYS, CURVE_COLUMNS, tuple(rows))
+def steps(phi: Array, mask: Array) -> dict[str, Array]:
+    """Scores [models, records] of every step, higher = member, from phi [models, records, 1]."""
+    loss, scaled = np.logaddexp(0.0, -phi[..., 0].astype(np.float64)), phi[..., 0]
 
+    def out(score: Array, _: Array, out: Array) -> Array:
+        return score - out
 
-def steps(signals: Signals) -> dict[str, Array]:
-    """Scores [models, records] of every step, higher = member."""
-    phi = signals.phi
-    loss, mask = np.logaddexp(0.0, -phi.astype(np.float64)), signals.in_mask
-    first, first_loss = phi[..., :1], loss[..., :1]
-    online, offline = mf.LiRA(), mf.LiRA(mode="offline")
-    made = {
-        "loss": -first_loss[..., 0],
-        "+ logit scaling": first[..., 0],
-        "+ queries": phi.mean(axis=-1),
-        "OUT thresholds": leave_one_out(-first_loss[..., 0], mask, lambda score, into, out: score - out),
-        "OUT + logit scaling": leave_one_out(first[..., 0], mask, lambda score, into, out: score - out),
-        "OUT + Gaussian": offline.score_all(first, mask),
-        "OUT + queries": offline.score_all(phi, mask),
-        "IN & OUT thresholds": leave_one_out(
-            -first_loss[..., 0], mask, lambda score, into, out: score - (into + out) / 2
-        ),
-        "IN & OUT + logit scaling": leave_one_out(
-            first[..., 0], mask, lambda score, into, out: score - (into + out) / 2
-        ),
-        "IN & OUT + Gaussian": online.score_all(first, mask),
-        "IN & OUT + queries": online.score_all(phi, mask),
+    def both(score: Array, into: Array, out: Array) -> Array:
+        return score - (into + out) / 2
+
+    return {
+        "loss": -loss,
+        "+ logit scaling": scaled,
+        "OUT thresholds": leave_one_out(-loss, mask, out),
+        "OUT + logit scaling": leave_one_out(scaled, mask, out),
+        "OUT + percentile": AttackR().score_all(phi, mask),
+        "OUT + Gaussian": mf.LiRA(mode="offline", variance="per-record").score_all(phi, mask),
+        "OUT + shrunken variance": mf.LiRA(mode="offline").score_all(phi, mask),
+        "IN & OUT thresholds": leave_one_out(-loss, mask, both),
+        "IN & OUT + logit scaling": leave_one_out(scaled, mask, both),
+        "IN & OUT + Gaussian": mf.LiRA(variance="per-record").score_all(phi, mask),
+        "IN & OUT + shrunken variance": mf.LiRA().score_all(phi, mask),
     }
-    several = phi.shape[-1] > 1
-    return {step: scores for step, scores in made.items() if several or not step.endswith("queries")}
 
 
 def leave_one_out(signal: Array, mask: Array, score: Callable[[Array, Array, Array], Array]) -> Array:
@@ -154,35 +194,55 @@ def leave_one_out(signal: Array, mask: Array, score: Callable[[Array, Array, Arr
     return np.stack(rows)
 
 
-def measured(case: Case, data_dir: Path, folder: Path, *, membership: str | Array) -> Signals:
-    """The signals of all models, trained into a folder that resumes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    records = loaded(case, data_dir)
+def attacks(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
+    rows = []
+    for report in (everything(data, records, workdir), noisy(data, records, workdir)):
+        asked = [each for each in report.results if report.signals.models > NOISY_MODELS or each.name in NOISY_NAMES]
+        for result in asked:
+            accuracy, tpr = PUBLISHED.get(result.name, ("", ""))
+            facts = found(result.roc)
+            rows.append(
+                {"attack": result.name, "models": report.signals.models, "accuracy": 100 * facts["balanced"], **facts,
+                 "published_accuracy": accuracy, "published_tpr": tpr}
+            )  # fmt: skip
+    return rows
+
+
+NOISY_NAMES = tuple(ATTACKS[name]().name for name in NOISY)
+
+
+def everything(data: Data, records: mf.Records, workdir: Path | None) -> mf.Report:
+    """All attacks that ask a record once, on all models."""
+    chosen = [make() for name, make in ATTACKS.items() if name not in (*NOISY, *MANY_QUESTIONS)]
+    mask = blocks_of(len(records), data.blocks)
     return mf.audit(
-        records, case.recipe, shadows=case.models, queries=case.queries, membership=membership, workdir=folder,
-        attack=mf.Threshold(),
-    ).signals  # fmt: skip
-
-
-def loaded(case: Case, data_dir: Path) -> mf.Records:
-    records = mf.load(case.data, data_dir=None if case.data == "digits" else data_dir)
-    return records if case.records is None else part_of(records, case.records)
-
-
-def part_of(records: mf.Records, count: int) -> mf.Records:
-    """So many records, drawn at random once and for all."""
-    chosen = np.sort(np.random.default_rng(0).permutation(len(records))[:count])
-    return mf.Records(
-        records.x[chosen], records.y[chosen], classes=records.classes, name=f"{records.name}, {count} records",
-        scale=records.scale, shift=records.shift, class_names=records.class_names,
+        records, data.recipe, attack=chosen, shadows=len(mask), membership=mask,
+        workdir=kept(workdir, f"lira-{data.name}"),
     )  # fmt: skip
 
 
-def found(roc: mf.Roc) -> dict[str, Any]:
-    """AUC, and TPR with its interval at 0.1 % and 1 % FPR, in per cent."""
-    facts: dict[str, Any] = {"auc": roc.auc}
-    for digits, fpr in ((3, 1e-3), (2, 1e-2)):
-        if roc.measurable(fpr):
-            low, high = roc.interval(fpr)
-            facts |= {f"tpr{digits}": 100 * roc.tpr_at(fpr), f"interval{digits}": f"{100 * low:.2f}–{100 * high:.2f}"}
-    return facts
+def noisy(data: Data, records: mf.Records, workdir: Path | None) -> mf.Report:
+    return mf.audit(
+        records, data.recipe, attack=[ATTACKS[name]() for name in NOISY], shadows=NOISY_MODELS,
+        workdir=kept(workdir, f"lira-noisy-{data.name}"),
+    )  # fmt: skip
+
+
+def shadows(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
+    balanced = blocks_of(len(records), data.shadows)
+    targets = membership(len(records), CURVE_TARGETS, kind="coins", seed=len(data.shadows))
+    mask = np.vstack([balanced, targets])
+    phi = mf.audit(
+        records, data.recipe, attack=mf.Threshold(), shadows=len(mask), membership=mask,
+        workdir=kept(workdir, f"lira-shadows-{data.name}"),
+    ).signals.phi  # fmt: skip
+    rows = []
+    for mode in ("online", "offline"):
+        for count in np.cumsum(data.shadows):
+            for variance in VARIANCES:
+                attack = mf.LiRA(mode=mode, variance=variance)
+                scores = np.stack([attack.score(row, phi[:count], mask[:count]) for row in phi[len(balanced) :]])
+                rows.append(
+                    {"mode": mode, "shadows": int(count), "variance": variance, **found(mf.roc(scores, targets))}
+                )
+    return rows

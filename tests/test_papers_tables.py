@@ -1,17 +1,35 @@
-"""The papers' tables measure what they say: steps by hand, merged classes, verdicts on planted leaks."""
+"""The papers' tables measure what they say: steps by hand, clusters, verdicts on planted leaks, resumed runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import miafast as mf
-from benchmarks import papers_lira, papers_shokri
+from benchmarks import __main__ as command, papers, papers_lira, papers_shokri, papers_synthesis
+from miafast.report import AttackResult, Report
 from miafast.tables import Signals
+from tests.small_files import lines, tar
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+SMALL = papers_shokri.Data("purchase100", 120, mf.Recipe(hidden=(4,), epochs=1), models=6, repetitions=1)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    yield
+    papers_shokri.read.cache_clear()
+    papers_shokri.measured.cache_clear()
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "papers", *words])
+    return command.main()
 
 
 def test_thresholds_by_hand() -> None:
@@ -29,49 +47,138 @@ def test_steps_find_a_leak_and_nothing_where_nothing_leaks() -> None:
     mask = mf.membership(1500, 16, seed=0)
     hardness = random.normal(size=1500) * 3
     for leak in (0.0, 2.0):
-        phi = random.normal(size=(16, 1500, 2)) + (hardness + leak * mask)[..., None]
-        auc = {
-            step: mf.roc(scores, mask).auc
-            for step, scores in papers_lira.steps(Signals(phi, mask, np.zeros(1500, int))).items()
-        }
-        assert list(auc) == list(papers_lira.PUBLISHED)
+        phi = random.normal(size=(16, 1500, 1)) + (hardness + leak * mask)[..., None]
+        auc = {step: mf.roc(scores, mask).auc for step, scores in papers_lira.steps(phi, mask).items()}
+        assert list(auc) == list(papers_lira.STEPS)
         if leak:
-            assert auc["IN & OUT + queries"] > auc["OUT + Gaussian"] > auc["loss"] + 0.1
+            assert auc["IN & OUT + shrunken variance"] > auc["OUT + shrunken variance"] > auc["loss"] + 0.1
         else:  # the 24,000 scores of a record hang together, at most 16-fold
             assert all(abs(each - 0.5) < 3 * np.sqrt(1 / 6 / 1500) for each in auc.values()), auc
 
 
-def test_classes_are_merged_to_as_many_and_alike_ones_together() -> None:
-    x = np.repeat([[0.0, 0], [0.1, 0], [5, 5], [5.1, 5]], 5, axis=0)
-    merged = papers_shokri.merged(mf.Records(x, np.repeat(np.arange(4), 5), classes=4), 2)
-    assert (merged.classes, set(merged.y[:10]), set(merged.y[10:])) == (2, {merged.y[0]}, {1 - merged.y[0]})
+def test_a_balanced_block_ends_where_the_number_of_shadows_does() -> None:
+    mask = papers_lira.blocks_of(50, (4, 4, 8))
+    assert all((mask[:count].sum(axis=0) == count // 2).all() for count in (4, 8, 16))
 
 
-def test_verdicts_find_members_of_a_planted_leak_only(tmp_path: Path) -> None:
+def test_classes_are_clusters_of_records() -> None:
+    x = np.repeat([[0.0, 0], [9, 9], [0, 9]], 20, axis=0) + np.random.default_rng(0).normal(size=(60, 2))
+    found = papers_shokri.clustered(mf.Records(x, np.arange(60) % 2, classes=2), 3, seed=0)
+    assert found.classes == 3
+    assert [len(set(found.y[at : at + 20])) for at in (0, 20, 40)] == [1, 1, 1]
+    assert len({found.y[0], found.y[20], found.y[40]}) == 3
+
+
+def test_verdicts_by_hand() -> None:
+    called = np.array([[True, True, True, False], [False, False, True, False]])
+    is_member = np.array([[True, True, False, False], [True, True, False, False]])
+    assert papers_shokri.verdict(called, is_member) == {
+        "precision": (2 / 3 + 0) / 2, "recall": 0.5, "accuracy": (0.75 + 0.25) / 2,
+    }  # fmt: skip
+    assert papers.mean_interval([0.4, 0.6]) == "0.500 (-0.771–1.771)"  # t(.975; 1) = 12.706
+
+
+@pytest.mark.parametrize("leak", [0.0, 3.0])
+def test_classes_and_entropies_tell_a_planted_leak(leak: float) -> None:
     random = np.random.default_rng(0)
-    records = mf.Records(random.normal(size=(400, 2)), np.arange(400) % 2, classes=2)
-    mask = mf.membership(400, 6, seed=0)
-    for leak, low, high in ((3.0, 0.85, 1.0), (0.0, 0.45, 0.55)):
-        z = random.normal(size=(6, 400, 2))
-        z[:, np.arange(400), records.y] += leak * 2 * mask
-        vectors = np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
-        verdicts = papers_shokri.attacked(vectors, mask, records)
-        assert low <= mask[: papers_shokri.TARGETS][verdicts].mean() <= high
-        members, others = papers_shokri.entropies(vectors, mask)
-        rows = papers_shokri.histogram_rows("toy", members, others)
-        assert sum(rows[0][f"bin{place}"] for place in range(papers_shokri.BINS)) == pytest.approx(100)
-        assert (rows[0]["distance"] > 0.3) == (leak > 0)
+    y, mask = np.arange(400) % 4, mf.membership(400, 6, seed=0)
+    logits = random.normal(size=(6, 400, 1, 4))
+    logits[:, np.arange(400), 0, y] += leak * (y + 1) / 2 * mask
+    scores = np.where(mask, leak, 0.0) + random.normal(size=mask.shape)
+    result = AttackResult("planted", "", scores, mask, mf.roc(scores, mask))
+    signals = Signals(np.zeros((6, 400, 1)), mask, y, arrays={"logits": logits})
+    report = Report((result,), signals)
+    row = papers_shokri.class_row(report, mf.Records(np.zeros((400, 1)), y, classes=4))
+    assert (row["q0"] > 0.6) == (leak > 0)
+    members, others = papers_shokri.entropy_rows(report)
+    assert sum(members[f"bin{place}"] for place in range(papers_shokri.BINS)) == pytest.approx(100)
+    assert (members["bin0"] > others["bin0"] + 20) == (leak > 0)
+    assert (members["distance"] > 0.3) == (leak > 0)
 
 
-def test_predictions_are_kept_for_their_own_run_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leak", [0.0, 3.0])
+def test_shadows_on_other_records_judge_a_target(leak: float) -> None:
     random = np.random.default_rng(0)
-    records = mf.Records(random.normal(size=(60, 3)), np.arange(60) % 2, classes=2)
-    mask = mf.membership(60, 2, seed=0)
-    cases = [papers_shokri.Case("toy", 60, mf.Recipe(hidden=(4,), epochs=epochs, batch_size=8), 2) for epochs in (1, 9)]
-    first, again, other = (
-        np.array(papers_shokri.predictions(case, records, mask, tmp_path / "p.npy"))
-        for case in (cases[0], cases[0], cases[1])
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, other)
-    np.testing.assert_allclose(first.sum(axis=-1), 1, rtol=1e-5)
+    in_mask = mf.membership(300, 6, seed=0)
+    is_member, labels, own = np.arange(200) < 100, np.arange(200) % 2, np.arange(300) % 2
+    target, shadow = random.normal(size=(200, 2)), random.normal(size=(6, 300, 2))
+    target[np.arange(200), labels] += leak * is_member
+    shadow[:, np.arange(300), own] += leak * in_mask
+    scores = papers_synthesis.judged(target, labels, shadow, in_mask, own)
+    accuracy = papers_shokri.verdict(scores > 0, is_member)["accuracy"]
+    assert (accuracy > 0.7) if leak else (0.39 < accuracy < 0.61)
+
+
+@pytest.mark.parametrize(
+    ("paper", "cases"),
+    [
+        ("lira", ("ablation-location30", "attacks-cifar100", "shadows-location30")),
+        ("shokri", ("gap-location-5", "classes-mnist", "entropy-adult", "synthesis-location30")),
+        ("defenses", ("none", "label-only")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::miafast.attacks.PooledClassesWarning")
+def test_smoke(
+    paper: str, cases: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    only = [word for case in cases for word in ("--only", case)]
+    assert run(monkeypatch, paper, "--smoke", *only, "--out", str(tmp_path), "--workdir", str(tmp_path / "work")) == 0
+    out = capsys.readouterr().out
+    assert out.count(f"## papers {paper}") == len(cases)
+    assert "published" in out
+    assert list(tmp_path.glob("*.md")) == []  # nothing is saved
+
+
+def test_a_table_goes_on_from_its_workdir(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any, plain_machine: None
+) -> None:
+    """Saved with its machine, and once trained never again."""
+    monkeypatch.setitem(papers_shokri.DATA, "location30", replace(SMALL, name="digits", classes=2))
+    words = ("shokri", "--only", "gap-location30", "--out", str(tmp_path), "--workdir", str(tmp_path / "work"))
+    assert run(monkeypatch, *words, "--repetitions", "2") == 0
+    (page,) = tmp_path.glob("*.md")
+    assert "precision" in page.read_text()
+    assert "GiB of memory" in page.read_text()
+    first = capsys.readouterr().out
+    papers_shokri.measured.cache_clear()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("miafast.shadow.train", refuse)
+    assert run(monkeypatch, *words, "--repetitions", "2") == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.fixture
+def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import machine
+
+    told = machine.describe(bandwidth_mib=1)
+    monkeypatch.setattr(machine, "describe", lambda **_: told)
+
+
+def test_purchase_and_texas_run_on_files_of_their_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 2, (130, 20)), np.arange(130) % 100 + 1
+    tar(tmp_path / "dataset_purchase.tgz", {"dataset_purchase": lines(x, y)})
+    np.savez(tmp_path / "texas100.npz", x=x, y=y - 1)
+    for name in ("purchase-2", "purchase-100", "texas"):
+        asked = papers_shokri.DATA[name]
+        small = replace(SMALL, name=asked.name, classes=asked.classes, published=asked.published)
+        monkeypatch.setitem(papers_shokri.DATA, name, small)
+        with pytest.warns(UserWarning, match="were published"):
+            (row,) = papers_shokri.run(f"gap-{name}", read_bytes_per_s=1, smoke=False, data_dir=tmp_path)
+        assert row["classes"] == (asked.classes or 100)
+        assert row["published"] == asked.published
+
+
+def test_a_set_whose_files_are_missing_is_left_out(tmp_path: Path, capsys: Any) -> None:
+    assert papers_shokri.run("gap-texas", read_bytes_per_s=1, smoke=False, data_dir=tmp_path) == []
+    assert papers_lira.run("attacks-cifar100", read_bytes_per_s=1, smoke=False) == []
+    assert "texas100: left out" in capsys.readouterr().out
+
+
+def test_options_that_a_table_has_no_use_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="--repetitions: these tables have no use"):
+        run(monkeypatch, "lira", "--smoke", "--repetitions", "3")
