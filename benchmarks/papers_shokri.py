@@ -35,7 +35,7 @@ TANH = mf.Recipe(hidden=(128,), activation="tanh", epochs=100)
 PURCHASE = mf.Recipe(hidden=(128,), activation="tanh", epochs=50)
 PIXELS = mf.Recipe(hidden=(128,), epochs=60)
 DATA = {
-    "location30": Data("location30", 3200, TANH, published="1.000 .673 .678", models=60),
+    "location30": Data("location30", 3200, TANH, published="1.000 .673 .678"),
     **{f"location-{k}": Data("location30", 3200, TANH, classes=k, repetitions=5) for k in (2, 5, 10, 30)},
     "adult": Data("adult", 20_000, mf.Recipe(model="logistic", epochs=10), published=".848 .842 .503"),
     "mnist": Data("mnist", 20_000, mf.Recipe(hidden=(128,), epochs=8), published=".984 .928 .517"),

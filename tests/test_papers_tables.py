@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import miafast as mf
-from benchmarks import __main__ as command, papers, papers_lira, papers_shokri, papers_synthesis
+from benchmarks import __main__ as command, papers, papers_defenses, papers_lira, papers_shokri, papers_synthesis
 from miafast.report import AttackResult, Report
 from miafast.tables import Signals
 from tests.small_files import lines, tar
@@ -156,6 +156,18 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     told = machine.describe(bandwidth_mib=1)
     monkeypatch.setattr(machine, "describe", lambda **_: told)
+
+
+@pytest.mark.parametrize("name", ["label-only", "rounding:1"])
+def test_defended_answers_are_those_of_a_defended_audit(name: str, tmp_path: Path) -> None:
+    """Models are trained once for all defences of answers, and attacks see what they would in an audit of each."""
+    records = mf.Records(*(each[:200] for each in (mf.load("digits").x, mf.load("digits").y)), classes=10)
+    made = papers_defenses.audited(name, records, tmp_path, smoke=True)
+    asked = mf.audit(records, papers_defenses.SMOKE, attack=papers_defenses.ATTACKS, shadows=6, defense=name)
+    np.testing.assert_allclose(made.signals.phi, asked.signals.phi, rtol=1e-4, atol=1e-4)
+    for one, other in zip(made.results, asked.results, strict=True):
+        assert one.name == other.name
+        assert one.roc.auc == pytest.approx(other.roc.auc, abs=2e-3)
 
 
 def test_purchase_and_texas_run_on_files_of_their_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
