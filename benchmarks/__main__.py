@@ -22,6 +22,7 @@ def main() -> int:
         ("train", "stacked training against one model at a time"),
         ("audit", "a whole audit, stage by stage"),
         ("influence", "internal influence against one record at a time"),
+        ("climbing", "synthesis by hill climbing against one record at a time"),
         ("papers", "a paper's tables, measured again"),
         ("systems", "poisoning and inversion: what each finds"),
         ("debugging-dp", "DP-SGD with planted mistakes, audited"),

@@ -24,4 +24,6 @@ PYBIND11_MODULE(_native, m) {
     bind_linear_confidence(m);
     bind_dp_sgd(m);
     bind_f_dp(m);
+    bind_redraw(m);
+    bind_neighbour_share(m);
 }

@@ -19,6 +19,8 @@ void bind_mlp_steps(py::module_& m);
 void bind_linear_confidence(py::module_& m);
 void bind_dp_sgd(py::module_& m);
 void bind_f_dp(py::module_& m);
+void bind_redraw(py::module_& m);
+void bind_neighbour_share(py::module_& m);
 
 // Float16 and bfloat16 arrive as their bits.
 inline miafast::Storage storage_named(const std::string& name) {

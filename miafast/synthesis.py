@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.mlp_steps import mix
+from miafast.ops.redraw import below, hash_of, redraw
 from miafast.tables import Array
-
-GOLDEN = 0x9E3779B1
-
 
 @dataclass(frozen=True, eq=False)
 class Synthesis:
@@ -53,29 +50,23 @@ def climb(
     classes = np.asarray(classes)
     _check(classes, features, low, high, conf_min, k_max, k_min, rej_max, iter_max, batch)
     k_max, k_min = min(k_max, features), min(k_min, features)
+    low, high = (None if each is None else np.broadcast_to(np.float64(each), features).copy() for each in (low, high))
+    wanted = len(classes)
     made = Synthesis(
-        np.zeros((len(classes), features), np.float32), np.zeros(len(classes)), np.zeros(len(classes), bool),
-        np.zeros(len(classes), np.int64),
-    )  # fmt: skip
-    rows = np.arange(0)  # which records climb now
-    waiting, first = 0, _hash(np.uint32(seed), 0)
-    best, confidence = np.zeros((0, features), np.float32), np.zeros(0)
-    asked, rejected, k = (np.zeros(0, np.int64) for _ in range(3))
-    proposal, order = best, np.zeros((0, features), np.int32)
-    while len(rows) or waiting < len(classes):
-        if (free := min(batch - len(rows), len(classes) - waiting)) > 0:
-            new = np.arange(waiting, waiting + free)
-            waiting += free
-            start = _start(_hash(_keys(first, new), 0), features, low, high)
-            rows, best, proposal = np.r_[rows, new], np.r_[best, start], np.r_[proposal, start]
-            confidence, asked = np.r_[confidence, np.zeros(free)], np.r_[asked, np.zeros(free, np.int64)]
-            rejected, k = np.r_[rejected, np.zeros(free, np.int64)], np.r_[k, np.full(free, k_max)]
-            order = np.r_[order, np.tile(np.arange(features, dtype=np.int32), (free, 1))]
+        np.zeros((wanted, features), np.float32), np.zeros(wanted), np.zeros(wanted, bool), np.zeros(wanted, np.int64)
+    )
+    keys = hash_of(hash_of(np.uint32(seed), 0), np.arange(wanted))
+    rows = np.arange(min(batch, wanted))  # which record climbs in each place
+    waiting = len(rows)
+    best, confidence = _start(keys[rows], features, low, high), np.zeros(len(rows))
+    asked, rejected, k = (np.full(len(rows), first, np.int64) for first in (0, 0, k_max))
+    proposal = best
+    while len(rows):
         y = np.asarray(predict(proposal))
         if y.ndim != 2 or len(y) != len(rows) or y.shape[1] <= classes.max():
             raise ValueError(f"predict gives {y.shape} for {len(rows)} records; give probabilities [batch, classes].")
         asked += 1
-        step = _hash(_keys(first, rows), asked)
+        step = hash_of(keys[rows], asked)
         of_class = y[np.arange(len(rows)), classes[rows]]
         better = of_class >= confidence
         done = better & (of_class > conf_min) & (y.argmax(axis=1) == classes[rows]) & (_uniform(step, 0) < of_class)
@@ -87,19 +78,25 @@ def climb(
             ended = rows[over]
             made.x[ended], made.confidence[ended] = best[over], confidence[over]
             made.accepted[ended], made.queries[ended] = done[over], asked[over]
-            rows, best, confidence, asked, rejected, k, order, step = (
-                each[~over] for each in (rows, best, confidence, asked, rejected, k, order, step)
-            )
-        proposal = best.copy()
-        _redraw(proposal, order, k, step, low, high)
+            free = np.flatnonzero(over)[: wanted - waiting]
+            rows[free] = np.arange(waiting, waiting + len(free))
+            waiting += len(free)
+            best[free] = _start(keys[rows[free]], features, low, high)
+            confidence[free], asked[free], rejected[free], k[free] = 0.0, 0, 0, k_max
+            over[free] = False
+            if over.any():
+                rows, best, confidence, asked, rejected, k, step = (
+                    each[~over] for each in (rows, best, confidence, asked, rejected, k, step)
+                )
+        proposal = redraw(best, np.where(asked > 0, k, 0), step, low, high)
     return made
 
 
 def from_marginals(x: Array, records: int, *, seed: int = 0) -> Array:
     """[records, features]: every feature drawn from its own values in x [real records, features], independently."""
     _check_table(x)
-    keys = _hash(_keys(_hash(np.uint32(seed), 1), np.arange(records))[:, None], np.arange(x.shape[1]))
-    return x[_below(keys, len(x)), np.arange(x.shape[1])]
+    keys = hash_of(hash_of(hash_of(np.uint32(seed), 1), np.arange(records))[:, None], np.arange(x.shape[1]))
+    return x[below(keys, len(x)), np.arange(x.shape[1])]
 
 
 def from_noisy(x: Array, *, share: float = 0.1, seed: int = 0) -> Array:
@@ -107,56 +104,23 @@ def from_noisy(x: Array, *, share: float = 0.1, seed: int = 0) -> Array:
     _check_table(x)
     if not 0 <= share <= 1 or not np.isin(x, (0, 1)).all():
         raise ValueError(f"share={share}: give a share in [0, 1], and x of 0 and 1 alone (binary features).")
-    keys = _hash(_keys(_hash(np.uint32(seed), 2), np.arange(len(x)))[:, None], np.arange(x.shape[1]))
+    keys = hash_of(hash_of(hash_of(np.uint32(seed), 2), np.arange(len(x)))[:, None], np.arange(x.shape[1]))
     flipped = np.argsort(keys, axis=1, kind="stable")[:, : round(share * x.shape[1])]
     noisy = x.copy()
     np.put_along_axis(noisy, flipped, 1 - np.take_along_axis(x, flipped, 1).astype(np.int8), 1)
     return noisy
 
 
-def _redraw(x: Array, order: Array, k: Array, step: Array, low: Any, high: Any) -> None:
-    """Redraw k random features of each record in place: the first k of a shuffle (Fisher and Yates) of its features."""
-    features = x.shape[1]
-    for place in range(int(k.max(initial=0))):
-        rows = np.flatnonzero(k > place)
-        other = place + _below(_hash(step[rows], 2 * place + 1), features - place)
-        chosen = order[rows, other]
-        order[rows, other] = order[rows, place]
-        order[rows, place] = chosen
-        x[rows, chosen] = (
-            1.0 - x[rows, chosen] if low is None else _between(step[rows], 2 * place + 2, chosen, features, low, high)
-        )
-
-
-def _start(keys: Array, features: int, low: Any, high: Any) -> Array:
+def _start(keys: Array, features: int, low: Array | None, high: Array | None) -> Array:
+    """[records, features] float32, each feature at random."""
     columns = np.arange(features)
-    if low is None:
-        return (_hash(keys[:, None], columns) >> np.uint32(31)).astype(np.float32)
-    return _between(keys[:, None], columns, columns, features, low, high).astype(np.float32)
-
-
-def _between(keys: Array, slot: Any, column: Array, features: int, low: Any, high: Any) -> Array:
-    least, most = (np.broadcast_to(np.asarray(each, np.float64), features)[column] for each in (low, high))
-    return np.asarray(least + (most - least) * _uniform(keys, slot))
-
-
-def _keys(first: Array, records: Array) -> Array:
-    return _hash(first, records)
-
-
-def _hash(key: Any, slot: Any) -> Array:
-    """uint32 of (key, slot)."""
-    spread = (np.asarray(slot, np.uint64) * np.uint64(GOLDEN)).astype(np.uint32)
-    return mix(np.bitwise_xor(mix(np.atleast_1d(np.asarray(key, np.uint32))), spread))
+    if low is None or high is None:
+        return (hash_of(keys[:, None], columns) >> np.uint32(31)).astype(np.float32)
+    return (low + (high - low) * _uniform(keys[:, None], columns)).astype(np.float32)
 
 
 def _uniform(key: Array, slot: Any) -> Array:
-    return np.asarray(_hash(key, slot) * 2.0**-32)
-
-
-def _below(draws: Array, count: int) -> Array:
-    """uint32 draws as whole numbers in [0, count)."""
-    return np.asarray((draws.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
+    return np.asarray(hash_of(key, slot) * 2.0**-32)
 
 
 def _check_table(x: Array) -> None:

@@ -664,10 +664,17 @@ def loss_window_cases() -> Iterator[Case]:
 
 @cases("neighbour_share", tolerance=lambda case, expected: 1e-6)
 def neighbour_share_cases() -> Iterator[Case]:
-    logits = np.random.default_rng(0).normal(size=(4, 300, 3)).astype(np.float32)
-    for leave_one_out in (False, True):
-        options = {"radius": 0.4, "references": 50, "leave_one_out": leave_one_out}
-        yield Case(f"normal-{leave_one_out}", (logits,), options)
+    draw = np.random.default_rng(0)
+    for models, records, classes in ((4, 300, 3), (2, 2, 2), (7, 129, 10), (33, 47, 5)):
+        logits = draw.normal(size=(models, records, classes)).astype(np.float32)
+        for leave_one_out in (False, True):
+            options = {"radius": 0.4, "references": 50, "leave_one_out": leave_one_out}
+            yield Case(f"{models}x{records}x{classes}-{leave_one_out}", (logits,), options)
+    odd = logits.copy()
+    odd[3, 5, 1], odd[0, 46, 0], odd[:, 8] = np.nan, np.inf, 1.0
+    yield Case("not finite", (odd,), options)
+    yield Case("float64", (logits.astype(np.float64)[::2, ::3],), options)
+    yield Case("bfloat16", (bfloat16(logits),), options)
 
 
 # dp_sgd_steps
@@ -726,3 +733,20 @@ def _f_dp_excess() -> Iterator[Case]:
             yield Case(f"gaussian-{name}", (right, levels), options)
             yield Case(f"approximate-{name}", (right, levels, np.full(len(right), 1e-5)), options)
     yield Case("empty", (np.zeros(0, np.int64), np.zeros(0)), {"guesses": 5, "canaries": 9, "alpha": 0.05})
+
+
+# redraw
+
+
+@cases("redraw", tolerance=lambda case, expected: np.finfo(case.args[0].dtype).eps * np.abs(expected))
+def _redraw() -> Iterator[Case]:
+    draw = np.random.default_rng(0)
+    for records, features in ((0, 3), (1, 1), (5, 4), (700, 33)):
+        x = draw.integers(0, 2, (records, features)).astype(np.float32)
+        k = draw.integers(0, features + 1, records)
+        keys = draw.integers(0, 2**32, records, dtype=np.uint32)
+        yield Case(f"binary-{records}x{features}", (x, k, keys))
+        yield Case(f"float64-{records}x{features}", (x.astype(np.float64), np.full(records, features), keys))
+        low, high = np.sort(draw.normal(size=(2, features)), axis=0)
+        yield Case(f"real-{records}x{features}", (x, k, keys, low, high))
+    yield Case("strided", (x[::3, ::2], k[::3] // 2, keys[::3]))

@@ -15,6 +15,7 @@ from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.logit_confidence import check_label_range
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.mlp_steps import MlpState
+from miafast.ops.neighbour_share import features_of, lengths, references_of, shares_of
 from miafast.ops.rmia import own_places
 from miafast.ops.roc_counts import RocCounts
 from miafast.ops.signals import LogitSignals, empty_signals
@@ -199,3 +200,18 @@ def dp_sgd_steps(weights: Array, *args: Any, **kwargs: Any) -> Array:
 
 def f_dp_excess(right: Array, level: Array, delta: Array | None = None, **kwargs: Any) -> Array:
     return np.asarray(_native.f_dp_excess(right, level, delta, **kwargs))
+
+
+def redraw(x: Array, k: Array, keys: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    redrawn = np.empty(x.shape, x.dtype)
+    bounds = [None if each is None else np.ascontiguousarray(each) for each in (low, high)]
+    _native.redraw(*(np.ascontiguousarray(each) for each in (x, k, keys)), *bounds, redrawn)
+    return redrawn
+
+
+def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_out: bool) -> Array:
+    features, finite = features_of(logits)
+    chosen = references_of(features.shape[1], references)
+    least, norms = lengths(features, radius=radius, leave_one_out=leave_one_out)
+    counts = _native.neighbour_counts(features, least, norms, chosen)
+    return shares_of(counts, chosen, finite=finite, leave_one_out=leave_one_out).astype(result_dtype(logits))

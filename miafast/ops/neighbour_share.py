@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, as_float, op, result_dtype
 from miafast.ops.lira import check_floating
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,16 +53,10 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
     >>> neighbour_share(logits, radius=0.1, references=3, leave_one_out=False)
     array([0.5, 0.5, 0. ])
     """
-    models, records, _ = logits.shape
-    features = np.ascontiguousarray(as_float(logits), dtype=np.float32)
-    finite = np.asarray(np.isfinite(features).all(axis=-1))
-    features = np.where(finite[..., None], features, np.float32(0))
-    features -= features.mean(axis=-1, keepdims=True)
-    chosen = np.unique(np.linspace(0, records - 1, min(references, records)).round().astype(np.intp))
-    near = np.float32(1 - radius)
-    squares = (features**2).sum(axis=-1)
-    norms = squares.sum(axis=0, keepdims=True) - (squares if leave_one_out else 0)
-    norms = np.sqrt(np.maximum(norms, np.finfo(np.float32).tiny))
+    features, finite = features_of(logits)
+    models, records, _ = features.shape
+    chosen = references_of(records, references)
+    least, norms = lengths(features, radius=radius, leave_one_out=leave_one_out)
     reference = np.ascontiguousarray(features[:, chosen].swapaxes(1, 2))  # [models, classes, references]
     counts, ones = np.empty((len(norms), records)), np.ones(len(chosen), np.float32)
     for start in range(0, records, _BLOCK):
@@ -72,9 +66,35 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
             together += features[model, rows] @ reference[model]
         for row, norm in enumerate(norms):
             product = together - features[row, rows] @ reference[row] if leave_one_out else together
-            alike = (product >= np.multiply.outer(norm[rows] * near, norm[chosen])).astype(np.float32)
+            alike = (product >= np.multiply.outer(least[row, rows], norm[chosen])).astype(np.float32)
             counts[row, rows] = alike @ ones
-    itself = np.isin(np.arange(records), chosen)
-    counts = np.maximum(counts - itself, 0) / (len(chosen) - itself)
-    shares = np.where(finite.all(axis=0), counts, np.nan)
-    return (shares if leave_one_out else shares[0]).astype(result_dtype(logits))
+    return shares_of(counts, chosen, finite=finite, leave_one_out=leave_one_out).astype(result_dtype(logits))
+
+
+def features_of(logits: Array) -> tuple[Array, Array]:
+    """float32 [models, records, classes] less their mean over classes, 0 where not finite, and [records] who is."""
+    features = np.array(as_float(logits) if logits.dtype == BFLOAT16 else logits, dtype=np.float32, order="C")
+    finite = np.asarray(np.isfinite(features).all(axis=-1))
+    features[~finite] = 0.0
+    features -= features.mean(axis=-1, keepdims=True)
+    return features, finite.all(axis=0)
+
+
+def references_of(records: int, references: int) -> Array:
+    """int64: the records that neighbours are counted among, evenly spaced."""
+    return np.unique(np.linspace(0, records - 1, min(references, records)).round().astype(np.int64))
+
+
+def lengths(features: Array, *, radius: float, leave_one_out: bool) -> tuple[Array, Array]:
+    """float32 [rows, records]: a neighbour's product is at least the first times the reference's second, its norm."""
+    squares = np.einsum("mrc,mrc->mr", features, features)
+    norms = squares.sum(axis=0, keepdims=True) - (squares if leave_one_out else 0)
+    norms = np.sqrt(np.maximum(norms, np.finfo(np.float32).tiny))
+    return norms * np.float32(1 - radius), norms
+
+
+def shares_of(counts: Array, chosen: Array, *, finite: Array, leave_one_out: bool) -> Array:
+    """The share of *other* references, from counts [rows, records] that hold a reference itself."""
+    itself = np.isin(np.arange(counts.shape[1]), chosen)
+    shares = np.where(finite, np.maximum(counts - itself, 0) / (len(chosen) - itself), np.nan)
+    return np.asarray(shares if leave_one_out else shares[0])
