@@ -62,7 +62,9 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool) -> list[dict[str, An
     spread = sum(np.var(each) / len(each) for each in queries.values()) ** 0.5
     apart = abs(float(np.subtract(*(each.mean() for each in queries.values()))))
     if apart > 5 * spread and not smoke:
-        raise Disagreement(f"climbing takes {apart:.1f} queries more or fewer than the loop, standard error {spread:.1f}")
+        raise Disagreement(
+            f"climbing takes {apart:.1f} queries more or fewer than the loop, standard error {spread:.1f}"
+        )
     rows = []
     for way, seconds in taken.items():
         found_in = Spread.of(seconds)

@@ -15,6 +15,7 @@ import numpy as np
 from miafast.ops.redraw import below, hash_of, redraw
 from miafast.tables import Array
 
+
 @dataclass(frozen=True, eq=False)
 class Synthesis:
     """Records that a target was climbed to, and which of them it accepted."""
@@ -116,7 +117,7 @@ def _start(keys: Array, features: int, low: Array | None, high: Array | None) ->
     columns = np.arange(features)
     if low is None or high is None:
         return (hash_of(keys[:, None], columns) >> np.uint32(31)).astype(np.float32)
-    return (low + (high - low) * _uniform(keys[:, None], columns)).astype(np.float32)
+    return np.asarray(low + (high - low) * _uniform(keys[:, None], columns), np.float32)
 
 
 def _uniform(key: Array, slot: Any) -> Array:

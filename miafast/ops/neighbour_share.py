@@ -77,7 +77,7 @@ def features_of(logits: Array) -> tuple[Array, Array]:
     finite = np.asarray(np.isfinite(features).all(axis=-1))
     features[~finite] = 0.0
     features -= features.mean(axis=-1, keepdims=True)
-    return features, finite.all(axis=0)
+    return features, np.asarray(finite.all(axis=0))
 
 
 def references_of(records: int, references: int) -> Array:
