@@ -27,8 +27,8 @@ COLUMNS = (
 )  # fmt: skip
 SAYS = (
     "A torch module trained on 100 noisy prototypes of Purchase's shape is the target of every way, asked under "
-    "inference mode; time includes the target's. The loop is Algorithm 1 written plainly in NumPy, one record after the "
-    f"other. Median of {ROUNDS} rounds taken in turns, by query; both with the same threads."
+    "inference mode; time includes the target's. The loop is Algorithm 1 written plainly in NumPy, one record after "
+    f"the other. Median of {ROUNDS} rounds taken in turns, by query; both with the same threads."
 )
 
 
@@ -62,9 +62,7 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool) -> list[dict[str, An
     spread = sum(np.var(each) / len(each) for each in queries.values()) ** 0.5
     apart = abs(float(np.subtract(*(each.mean() for each in queries.values()))))
     if apart > 5 * spread and not smoke:
-        raise Disagreement(
-            f"climbing takes {apart:.1f} queries more or fewer than the loop, standard error {spread:.1f}"
-        )
+        raise Disagreement(f"climbing is {apart:.1f} queries off the loop, standard error {spread:.1f}")
     rows = []
     for way, seconds in taken.items():
         found_in = Spread.of(seconds)
