@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any
 
-from miafast.report import svg, words
+from miafast.report import svg, svg_remembered, words
 from miafast.report.measures import Facts, headline_level
 
 CHOSEN_FIRST = ("records", "recipe", "shadows", "membership", "queries", "seed")
@@ -41,8 +41,17 @@ def page(facts: Facts, *, scores_file: str) -> str:
         roc_plot=Markup(svg.roc_plot(attacks)),
         samples=[Markup(svg.line_sample(place)) for place in range(len(attacks))],
         panels=[{**each, "svg": Markup(each["svg"])} for each in _panels(facts["exposed"])],
+        remembered_plot=_drawn(svg_remembered.separation_plot, facts["remembered"]["with_separation"]),
+        uncertainty_plot=_drawn(svg_remembered.uncertainty_plot, facts["remembered"]["uncertainty"]),
+        percent=words.percent,
         settings=list(_flat({key: facts["settings"][key] for key in _ordered(facts["settings"])})),
     )
+
+
+def _drawn(draw: Callable[[Facts], str], facts: Facts | None) -> Any:
+    from markupsafe import Markup
+
+    return None if facts is None else Markup(draw(facts))
 
 
 def _panels(exposed: Facts) -> Iterator[Facts]:

@@ -18,6 +18,7 @@ from miafast.report.exposed import exposed
 from miafast.report.files import all_or_nothing
 from miafast.report.measures import Facts, headline_level, measures
 from miafast.report.plain import as_json, plain
+from miafast.report.remembered import remembered
 from miafast.report.scores import COLUMNS, KINDS, write_scores
 from miafast.roc import Roc
 from miafast.tables import Array, Signals
@@ -177,6 +178,9 @@ class Report:
             "verdict": {"level": level, "text": verdict},
             "attacks": self._measures,
             "exposed": exposed(
+                self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
+            ),
+            "remembered": remembered(
                 self.results[0], signals, class_names=self.class_names, level=headline_level(self._measures[0])
             ),
             "accuracy": self._accuracy,
