@@ -93,8 +93,13 @@ def make_plan(
     sizes = layout(signals_of_all(attacks), queries=len(asked), classes=records.classes)
     _rehearse(attacks, in_mask, sizes, records.classes)
     from miafast.collect import check_device  # here and below, because these import torch
-    from miafast.shadow import stack_size
+    from miafast.shadow import is_distilled, stack_size
 
+    if any(getattr(each, "distilled", False) for each in attacks) and not (is_distilled(recipe) and target is not None):
+        raise ValueError(
+            "Attack-D needs models distilled from the target; give that target, and "
+            "recipe=miafast.shadow.distilled(recipe, target)."
+        )
     check_device(device)
 
     chunk = stack_size(recipe, records, device=device)

@@ -628,7 +628,7 @@ def difficulty_cases() -> Iterator[Case]:
 
 @cases("out_percentile", tolerance=_score_tolerance)
 def out_percentile_cases() -> Iterator[Case]:
-    yield from _against_shadow({"smooth": "none"})
+    yield from _against_shadow({"smooth": "none"}, {"smooth": "linear"})
 
 
 @cases("above_class_threshold", tolerance=_score_tolerance)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from miafast.attacks.attack_d import AttackD
 from miafast.attacks.attack_p import AttackP
 from miafast.attacks.attack_r import AttackR
 from miafast.attacks.augmentation_robustness import AugmentationRobustness
@@ -52,9 +53,8 @@ ATTACKS: dict[str, Callable[[], Any]] = {
 MANY_QUESTIONS = ("boundary-distance",)
 
 __all__ = [
-    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackP", "AttackR", "AugmentationRobustness", "BoundaryDistance",
-    "Confidence",
-    "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy", "Morgan", "NoiseRobustness",
-    "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri", "Threshold",
-    "UnscoredRecordsWarning", "Watson",
+    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackD", "AttackP", "AttackR", "AugmentationRobustness",
+    "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy",
+    "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri",
+    "Threshold", "UnscoredRecordsWarning", "Watson",
 ]  # fmt: skip

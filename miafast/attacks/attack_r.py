@@ -18,14 +18,13 @@ class AttackR:
     Member if the loss is below the alpha-quantile of the record's losses under reference (OUT) models. The score is one
     minus the loss's percentile among them: the share of OUT models with a higher loss, ties counting half.
 
-    ``smooth``: n OUT models tell n + 1 scores apart, too few for small false-positive rates. ``"loss"`` fits a Gaussian
-    to the OUT losses and ``"logit"`` to their phi (two of the smoothings that the authors compare), and the score is
+    ``smooth``: n OUT models tell n + 1 scores apart, too few for small false-positive rates. ``"linear"`` is the
+    authors' interpolation between the OUT losses, with 0 and 1000 added at the ends. ``"loss"`` fits a Gaussian
+    to the OUT losses and ``"logit"`` to their phi (two more that they compare), and the score is
     the fitted percentile's normal quantile: (mean - loss) / sd, (phi - mean) / sd. ``"logit"`` ranks one record as LiRA
     offline with per-record variance does.
 
-    Attack-D is this score with shadows that were distilled from the target: give `miafast.audit` the
-    target and, as recipe, a function that trains on the target's answers instead of the labels. A target needs shadows
-    of its own then, so there is no such attack with every model in turn as the target.
+    Attack-D is this score with shadows that were distilled from the target: `miafast.attacks.AttackD`.
 
     >>> import numpy as np
     >>> shadow, in_mask = np.array([[0.0], [1.0], [2.0], [9.0]]), np.array([[False], [False], [False], [True]])
@@ -44,7 +43,8 @@ class AttackR:
     @property
     def name(self) -> str:
         """What reports call the attack."""
-        return "Attack-R" + (f", Gaussian {self.smooth}" if self.smooth != "none" else "")
+        how = {"none": "", "linear": ", linear"}.get(self.smooth, f", Gaussian {self.smooth}")
+        return f"Attack-R{how}"
 
     def score(self, target: Any, shadow: Any, in_mask: Any) -> Any:
         """Scores [records] of target phi [records(, queries)] by shadow phi [models, records(, queries)] and in_mask
@@ -62,4 +62,4 @@ class AttackR:
         return scores
 
     def _instead(self) -> str:
-        return "" if self.smooth == "none" else "smooth='none', which needs one OUT model"
+        return "" if self.smooth in ("none", "linear") else "smooth='none', which needs one OUT model"

@@ -14,7 +14,10 @@ from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SMOOTHS = ("none", "loss", "logit")
+SMOOTHS = ("none", "linear", "loss", "logit")
+
+#: The authors' ends of the interpolated distribution of losses: no loss is outside.
+LARGEST_LOSS = 1000.0
 
 
 def _contract(target: Array | None, shadow: Array, in_mask: Array, *, smooth: str = "none") -> None:
@@ -32,7 +35,8 @@ def out_percentile(target: Array | None, shadow: Array, in_mask: Array, *, smoot
         in_mask: [models, records] bool.
         smooth: n OUT models tell only n + 1 shares apart. ``"loss"`` and ``"logit"`` fit a Gaussian to the OUT losses
             or to their phi and return its standard score, (mean_out - loss) / sd_out or (phi - mean_out) / sd_out: the
-            normal quantile of the share, which never saturates. Unbiased variances, not below 1e-12.
+            normal quantile of the share, which never saturates. Unbiased variances, not below 1e-12. ``"linear"``
+            interpolates between the OUT losses, with 0 and 1000 added: share i / (n + 1) at the i-th largest.
 
     Returns:
         [records], or [models, records] without a target: shares in [0, 1], or any number if smooth; float64 if a signal
@@ -49,14 +53,16 @@ def out_percentile(target: Array | None, shadow: Array, in_mask: Array, *, smoot
     """
     finite = as_float(shadow)
     finite = np.where(np.isfinite(finite), finite, np.nan)
-    signals = -loss_of(shadow) if smooth == "loss" else finite
+    by_loss = smooth in ("loss", "linear")
+    signals = -loss_of(shadow) if by_loss else finite
     own = signals
     if target is not None:
-        own = -loss_of(target) if smooth == "loss" else as_float(target)
+        own = -loss_of(target) if by_loss else as_float(target)
         own = np.where(np.isfinite(own), own, np.nan)
     gone = left_out(in_mask, ~in_mask) if target is None else None
     with np.errstate(invalid="ignore", divide="ignore"):
-        places = (_share if smooth == "none" else _standard_score)(own, signals, ~in_mask, gone)
+        place = {"none": _share, "linear": _interpolated}.get(smooth, _standard_score)
+        places = place(own, signals, ~in_mask, gone)
     scores = np.where(np.isnan(own), np.nan, places).mean(axis=-1)
     dtype = result_dtype(shadow) if target is None else result_dtype(target, shadow)
     return np.asarray(scores, dtype=dtype)
@@ -72,6 +78,32 @@ def _share(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Arra
     lost, counts = of_left_out(signals, gone), gone.counts[:, :, None]
     below = _ranks(signals, use) - counts * ((lost < own) + (lost == own) / 2)
     return np.asarray(below / (use.sum(axis=0) - gone.counts)[:, :, None])
+
+
+def _interpolated(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Array:
+    """The share below ``own``, linear between the signals in use, 0 and -LARGEST_LOSS among them."""
+    if gone is None:
+        return _between(own, signals, use)
+    scores = np.empty(signals.shape)
+    columns = np.arange(signals.shape[1])
+    for target, model in enumerate(gone.model):
+        left = use.copy()
+        left[model, columns] &= ~gone.counts[target]
+        scores[target] = _between(own[target], signals, left)
+    return scores
+
+
+def _between(own: Array, signals: Array, use: Array) -> Array:
+    in_use = use[:, :, None]
+    under, over = in_use & (signals < own), in_use & (signals > own)
+    below, equal = under.sum(axis=0), (in_use & (signals == own)).sum(axis=0)
+    last = np.where(under, signals, -LARGEST_LOSS).max(axis=0, initial=-LARGEST_LOSS)
+    following = np.where(over, signals, 0.0).min(axis=0, initial=0.0)
+    part = np.where(following > last, (own - last) / (following - last), 1.0).clip(0, 1)
+    place = np.where(equal > 0, below + (1 + equal) / 2, below + part)
+    count = use.sum(axis=0)[:, None]
+    missing = (np.isnan(signals) & in_use).any(axis=0) | (count == 0)
+    return np.asarray(np.where(missing, np.nan, place / (count + 1)))
 
 
 def _ranks(signals: Array, use: Array) -> Array:

@@ -13,7 +13,7 @@ SHADES = 5  # of the style sheet, from one record to the fullest cell
 
 
 def separation_plot(together: Facts) -> str:
-    """Records as cells, memorisation to the right and separation upwards; the stronger the colour, the more (logarithmic)."""
+    """Records as cells, memorisation to the right, separation upwards; colour as the logarithm of their number."""
     across, up, counts = together["memorization"], together["separation"], together["counts"]
     fullest = max(max(column) for column in counts)
     paths = [""] * SHADES

@@ -13,6 +13,7 @@ from miafast.shadow.private import PrivateRecipe, train_private
 from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
+    from miafast.shadow.distillation import distilled, is_distilled
     from miafast.shadow.models import Models, wrap
     from miafast.shadow.private_module import train_privately
     from miafast.shadow.training import check, stack_size, train, train_modules, work
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("check", "stack_size", "train", "train_modules", "work"), "training"),
     **dict.fromkeys(("Models", "wrap"), "models"),
+    **dict.fromkeys(("distilled", "is_distilled"), "distillation"),
     "train_privately": "private_module",
 }
 
 __all__ = [
-    "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "fingerprint_of", "membership",
-    "recipe_for", "stack_size", "train", "train_modules", "train_private", "train_privately", "work", "wrap",
+    "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "distilled", "fingerprint_of",
+    "is_distilled", "membership", "recipe_for", "stack_size", "train", "train_modules", "train_private",
+    "train_privately", "work", "wrap",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")
