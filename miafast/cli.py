@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 import miafast as mf
-from miafast.attacks import ATTACKS, MANY_QUESTIONS
+from miafast.attacks import ATTACKS, ON_DEMAND
 from miafast.audit import report_on
 from miafast.plan import Attack, compared_attacks
 from miafast.queries import Query
@@ -44,7 +44,7 @@ File: TypeAlias = Path | None
 Out = Annotated[Path, _option("Folder for report.html, roc.png, report.json and the scores.")]
 ScoresForm = Annotated[str, _option("Form of the scores: csv or parquet.")]
 Attacks = Annotated[
-    str, _option("Names with commas between, the headline first, or all (but those that ask models very often).")
+    str, _option(f"Names with commas between, the headline first, or all (but {', '.join(ON_DEMAND)}).")
 ]
 Variance = Annotated[str, _option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
 Center = Annotated[str, _option("LiRA's centres: mean or median.")]
@@ -292,7 +292,7 @@ def main() -> None:
 
 def _attacks(names: str, *, variance: str, center: str, tail: str) -> tuple[Attack, ...]:
     """The attacks of a list of names, the headline first; the options go to every LiRA among them."""
-    wanted = [name for name in ATTACKS if name not in MANY_QUESTIONS] if names == "all" else names.split(",")
+    wanted = [name for name in ATTACKS if name not in ON_DEMAND] if names == "all" else names.split(",")
     for name in wanted:
         if name not in ATTACKS:
             raise ValueError(f"--attacks {name!r} is not known; choose all, or from {', '.join(ATTACKS)}.")

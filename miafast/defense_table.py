@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miafast.audit import audit
-from miafast.defenses import Defense, as_defenses
+from miafast.defenses import Defense, LabelOnly, as_defenses
 from miafast.report.measures import headline_level, measures
 from miafast.report.words import interval, percent, rate
 from miafast.tables import Array, Records
@@ -44,9 +44,11 @@ class DefenseTable:
             numbers = (f"{row[name]:.3f}" for name in ("train_accuracy", "test_accuracy", "auc", "balanced_accuracy"))
             lines.append((row["defense"], *numbers, _tpr(row)))
         widths = [max(len(line[column]) for line in lines) for column in range(6)]
-        return "\n".join(
+        told = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
+        ]
+        noted = [LabelOnly.note] if any("label-only" in row["defense"] for row in self.rows) else []
+        return "\n".join([*told, *(f"\n{note}" for note in noted)])
 
 
 def defense_table(

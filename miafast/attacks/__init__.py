@@ -44,16 +44,23 @@ ATTACKS: dict[str, Callable[[], Any]] = {
     "merlin": Merlin,
     "morgan": Morgan,
     "noise-robustness": NoiseRobustness,
+    "augmentation-robustness": AugmentationRobustness,
+    "ramia": RaMIA,
     "boundary-distance": BoundaryDistance,
     "loss-threshold": Threshold,
     "gap": Gap,
 }
 
-#: These ask every model a thousand times or more about every record: only on demand.
-MANY_QUESTIONS = ("boundary-distance",)
+#: Only on demand, and why. `Quantile` and `AttackD` have no name here: one is fitted to inputs beside an audit, the
+#: other needs shadows that mimic the target.
+ON_DEMAND = {
+    "boundary-distance": "asks every model a thousand times or more about every record",
+    "augmentation-robustness": "is gap, where a record has one query",
+    "ramia": "is lira-online, where a record has one query",
+}
 
 __all__ = [
-    "ATTACKS", "BASE", "MANY_QUESTIONS", "RMIA", "AttackD", "AttackP", "AttackR", "AugmentationRobustness",
+    "ATTACKS", "BASE", "ON_DEMAND", "RMIA", "AttackD", "AttackP", "AttackR", "AugmentationRobustness",
     "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy",
     "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri",
     "Threshold", "UnscoredRecordsWarning", "Watson",

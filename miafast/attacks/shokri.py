@@ -43,7 +43,8 @@ class Shokri:
     model per class, trained on the prediction vectors (softmax of ``logits``) of shadow models, labelled IN or OUT.
 
     * ``model``: ``"mlp"`` (one hidden layer of 64 ReLU, Adam; a class's networks of all folds train at once), or
-      scikit-learn's ``"logistic"`` regression or histogram gradient ``"boosting"``. The score is the log-odds of IN.
+      scikit-learn's ``"logistic"`` regression or histogram gradient ``"boosting"``. The score is the log-odds of IN,
+      less those among the examples learnt from.
     * ``features``: the vector ``"sorted"`` in descending order, or ``"raw"``. ``top``: only its largest k entries;
       raw, the others are 0. Features are standardised per class; several queries' vectors are averaged.
     * ``epochs``: passes of an mlp over its class's examples (at least 200 steps). ``folds``: see `score_all`.
@@ -160,8 +161,9 @@ class Shokri:
                 (models[:, None] * len(learnt) + places).ravel() for models, _ in folds
             ]  # rows of the fold's own examples
             fit = self._mlps if self.model == "mlp" else self._sklearn
-            for (models, _), found in zip(folds, fit(x, tasks, asked), strict=True):
-                scores[np.ix_(models, learnt[places])] = found.reshape(len(models), -1)
+            for (models, _), task, found in zip(folds, tasks, fit(x, tasks, asked), strict=True):
+                share = task.is_in.mean()  # known of the other models: it must not tell folds or classes apart
+                scores[np.ix_(models, learnt[places])] = found.reshape(len(models), -1) - np.log(share / (1 - share))
         return scores
 
     def _groups(self, in_mask: Array, labels: Array, used: list[Array]) -> Iterator[tuple[Array, Array]]:

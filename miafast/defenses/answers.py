@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -59,9 +60,18 @@ class LabelOnly:
     The answer is read as probability 0.999 for the label and the rest shared evenly: phi is log 999 = 6.9 where the
     model is right and about -6.9 - log(classes - 1) where it is wrong, never infinite.
 
+    It hides how sure a model is, not whether it is right: see `note`.
+
     >>> LabelOnly()(np.array([0.1, 0.3])).round(3)
     array([0.   , 6.907])
     """
+
+    #: What a table of defences says beside its numbers.
+    note: ClassVar[str] = (
+        'label-only hides how sure a model is, not whether it is right. The loss attack falls to guessing "member" '
+        "where the answer is right. LiRA's shadows tell more: on records that models get right only when trained on "
+        "them, a right answer is nearly proof."
+    )
 
     @property
     def name(self) -> str:
