@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from miafast.boundary_distance import boundary_distance
@@ -20,8 +19,9 @@ from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
 
-#: Numbers that one batch may hold, logits of all models or, where there are none, inputs: they stay in cache.
-BATCH_NUMBERS = 1 << 21
+#: Numbers that one batch may hold, inputs or logits of all models: on the processor they stay in cache, and a device is
+#: kept busy.
+BATCH_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 24}
 
 
 class Models(Protocol):
@@ -36,9 +36,14 @@ class Models(Protocol):
     @property
     def keeps_logits(self) -> bool: ...
 
-    def confidence(self, x: Array, labels: Array) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
+    @property
+    def device(self) -> str: ...
 
-    def logits(self, x: Array) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
+    def reader(self, records: Records) -> Callable[[slice], tuple[Any, Any]]: ...  # rows -> inputs, labels
+
+    def confidence(self, x: Any, labels: Any) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
+
+    def logits(self, x: Any) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
 
 
 class Progress(Protocol):
@@ -101,18 +106,22 @@ def measure(
 
     Raises ValueError naming the model when logits are not finite.
     """
-    found = {name: np.empty((models.count, len(records), *axes), np.float32) for name, axes in layout.items()}
-    correct = np.empty((models.count, len(records)), bool)
+    device = torch.device(models.device)
+    shape = (models.count, len(records))
+    found = {name: torch.empty(*shape, *axes, device=device) for name, axes in layout.items()}
+    correct = torch.empty(shape, dtype=torch.bool, device=device)
     more = len(layout) > 1
-    numbers = models.count * records.classes if more or models.keeps_logits else math.prod(records.shape)
-    noisy = [axes[0] for name, axes in layout.items() if kind_of(name).startswith("noisy_")]
-    numbers = max([numbers, *(copies * math.prod(records.shape) for copies in noisy)])
-    for rows in _batches(len(records), max(1, BATCH_NUMBERS // numbers)):
-        inputs, labels = records.inputs(rows), records.y[rows]
+    copies = [axes[0] for name, axes in layout.items() if kind_of(name).startswith("noisy_")]
+    numbers = max([1, *copies]) * math.prod(records.shape)
+    if more or models.keeps_logits:
+        numbers = max(numbers, models.count * records.classes)
+    read = models.reader(records)
+    for rows in _batches(len(records), max(1, BATCH_NUMBERS[device.type] // numbers)):
+        inputs, labels = read(rows)
         for column, query in enumerate(queries):
             asked = ask(query, inputs)
             right = (
-                _reduce(models.logits(asked).numpy(), labels, found, rows, column)
+                _reduce(models.logits(asked), labels, found, rows, column)
                 if more
                 else _confidence(models.confidence(asked, labels), found["phi"], rows, column)
             )
@@ -120,37 +129,40 @@ def measure(
                 correct[:, rows] = right
         for name, array in found.items():
             if kind_of(name).startswith("noisy_"):
-                array[:, rows] = _noisy(models, inputs, labels, name, seed=seed, first=rows.start)
+                array[:, rows] = _noisy(models, records, rows, name, seed=seed).to(device)
             elif kind_of(name) == "boundary_distance":
                 asked_at_most = int(name.partition("@")[2])
                 for model in range(models.count):
-                    array[model, rows, 0] = boundary_distance(
-                        lambda x, model=model: models.logits(x)[model].numpy().argmax(axis=-1),  # type: ignore[misc]
-                        inputs, labels, queries=asked_at_most, seed=seed, first=rows.start,
+                    distance = boundary_distance(
+                        lambda x, model=model: models.logits(x)[model].argmax(dim=-1).cpu().numpy(),  # type: ignore[misc]
+                        records.inputs(rows), records.y[rows], queries=asked_at_most, seed=seed, first=rows.start,
                     )  # fmt: skip
+                    array[model, rows, 0] = torch.as_tensor(distance, dtype=torch.float32, device=device)
         _check_finite(found["phi"][:, rows], first, rows.start, queries)
         if progress is not None:
             progress.advance(models.count * len(labels))
-    return found, correct
+    return {name: array.cpu().numpy() for name, array in found.items()}, correct.cpu().numpy()
 
 
-def _noisy(models: Models, inputs: Array, labels: Array, name: str, *, seed: int, first: int) -> Array:
+def _noisy(models: Models, records: Records, rows: slice, name: str, *, seed: int) -> torch.Tensor:
     """Loss or correctness on noisy copies, [count, batch, copies]; a record's noise is a function of (seed, record)."""
     sigma, copies = noise_of(name)
-    x = noisy_inputs(inputs, copies=copies, sigma=sigma, seed=seed, first=first)
-    column = np.empty((models.count, len(labels), copies), np.float32)
+    x = noisy_inputs(records.inputs(rows), copies=copies, sigma=sigma, seed=seed, first=rows.start)
+    column = torch.empty(models.count, len(x), copies)
     for copy in range(copies):
-        stats = signals_of(models.logits(x[:, copy]).numpy(), labels)
+        stats = signals_of(models.logits(x[:, copy]).cpu(), records.y[rows])
         column[:, :, copy] = stats.loss if kind_of(name) == "noisy_loss" else stats.correct
     return column
 
 
-def _confidence(answer: Confidence, phi: Array, rows: slice, column: int) -> Array:
+def _confidence(answer: Confidence, phi: torch.Tensor, rows: slice, column: int) -> torch.Tensor:
     phi[:, rows, column] = answer.phi
     return answer.correct
 
 
-def _reduce(logits: Array, labels: Array, found: dict[str, Array], rows: slice, column: int) -> Array:
+def _reduce(
+    logits: torch.Tensor, labels: Any, found: dict[str, torch.Tensor], rows: slice, column: int
+) -> torch.Tensor:
     """Keep what attacks asked for of one query's logits [count, batch, classes]; who is right [count, batch]."""
     stats = signals_of(logits, labels)
     for name, array in found.items():
@@ -171,10 +183,10 @@ def _batches(records: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, records))
 
 
-def _check_finite(phi: Array, first: int, start: int, queries: Sequence[Query]) -> None:
-    bad = np.argwhere(~np.isfinite(phi))
+def _check_finite(phi: torch.Tensor, first: int, start: int, queries: Sequence[Query]) -> None:
+    bad = (~torch.isfinite(phi)).nonzero()
     if len(bad):
-        model, record, query = bad[0]
+        model, record, query = bad[0].tolist()
         raise ValueError(
             f"model {first + model} gives NaN or infinite logits ({len(bad)} signals; first: record {start + record}, "
             f"query {query_name(queries[query])}); its training diverged: lower the learning rate."

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -78,27 +78,38 @@ def query_name(query: Query) -> str:
         return name
 
 
-def ask(query: Query, x: Array) -> Array:
+def ask(query: Query, x: Any) -> Any:
     """The inputs of one query: x [batch, ...] changed by the steps of its name, or by the user's function.
+
+    x may be a torch tensor, and then the result is one on the same device; a user's function sees a NumPy array.
 
     >>> import numpy as np
     >>> ask("mirror", np.array([[[[1.0, 2.0]]]]))
     array([[[[2., 1.]]]])
     """
     if callable(query):
-        asked = np.asarray(query(x), np.float32)
+        asked = np.asarray(query(x if isinstance(x, np.ndarray) else x.cpu().numpy()), np.float32)
         if asked.shape != x.shape:
             raise ValueError(f"query {query_name(query)} made shape {asked.shape} of {x.shape}; return one input each.")
         return asked
+    if query == "identity":
+        return x
+    rows, columns = np.arange(x.shape[-2]), np.arange(x.shape[-1])  # where each pixel is taken from
     for step, (down, right) in _steps(query):
         if step == "mirror":
-            x = x[..., ::-1]
+            columns = columns[::-1]
         else:
-            by, bx = abs(down), abs(right)
-            height, width = x.shape[-2:]
-            padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(by, by), (bx, bx)], mode="reflect")
-            x = padded[..., by - down : by - down + height, bx - right : bx - right + width]
-    return np.ascontiguousarray(x)
+            rows, columns = rows[_reflected(len(rows), -down)], columns[_reflected(len(columns), -right)]
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x[..., rows[:, None], columns])
+    return x[..., rows.copy(), :][..., columns.copy()]
+
+
+def _reflected(size: int, by: int) -> Array:
+    """Places by, …, size + by - 1 of a row whose edges reflect."""
+    place = np.abs(np.arange(size) + by)
+    reflected: Array = np.minimum(place, 2 * (size - 1) - place)
+    return reflected
 
 
 def _steps(name: str) -> list[tuple[str, tuple[int, int]]]:

@@ -11,12 +11,15 @@ import pytest
 
 import miafast as mf
 from miafast import collect as stage
+from miafast.queries import ask
 from miafast.store import Store
 
 torch = pytest.importorskip("torch")
 
+from miafast.ops.dispatch import recording  # noqa: E402
 from miafast.ops.linear_confidence import Confidence  # noqa: E402
-from miafast.shadow import Models, membership, train  # noqa: E402
+from miafast.shadow import Models, membership, train, train_modules  # noqa: E402
+from miafast.shadow.answers import Answers  # noqa: E402
 
 RECORDS = mf.Records(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32), np.arange(50) % 3, classes=3)
 WEIGHTS = np.random.default_rng(1).normal(size=(5, 4, 3)).astype(np.float32)
@@ -43,7 +46,7 @@ def run(folder: Path | None, trained: list[int], *, fail_at: int | None = None) 
 
 
 def test_signals_are_phi_of_every_model_record_and_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BATCH_NUMBERS", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
+    monkeypatch.setitem(stage.BATCH_NUMBERS, "cpu", 7 * 2 * 3)  # batches of 7 records: the last one is smaller
     signals = run(None, [])
     logits = RECORDS.inputs() @ WEIGHTS
     np.testing.assert_allclose(signals.phi[:, :, 0], mf.logit_confidence(logits, RECORDS.y), rtol=1e-5, atol=1e-5)
@@ -121,3 +124,63 @@ def test_further_signals_are_measured_in_the_same_pass() -> None:
         np.testing.assert_allclose(found["entropy"][:, :, query], expected.entropy, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(found["correct"][:, :, query], expected.correct)
     np.testing.assert_array_equal(correct, found["correct"][:, :, 0])
+
+
+PICTURES = mf.Records(np.random.default_rng(3).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8), RECORDS.y, classes=3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_modules_in_turns_answer_as_they_do_alone(dtype: str) -> None:
+    recipe = mf.Recipe(model="conv", epochs=1, batch_size=10, dtype=dtype)
+    modules = train_modules(recipe, PICTURES, membership(50, 4, seed=0), models=[0, 2, 3], seed=0)
+    answers = Answers(recipe, modules, names=("a", "b", "c"), classes=3)
+    x = torch.from_numpy(PICTURES.inputs())
+    with torch.inference_mode():
+        for rows in (slice(0, 30), slice(30, 50), slice(0, 50)):  # a smaller batch, then a larger one
+            expected = torch.stack([each(x[rows]) for each in modules])
+            close = 1e-5 if dtype == "float32" else 5e-2
+            torch.testing.assert_close(answers(x[rows]), expected, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("query", ["identity", "mirror", "shift:2,-1", "mirror+shift:-3,4"])
+def test_a_device_s_batches_are_the_processor_s(query: str) -> None:
+    on_cpu = linear([0])
+    inputs, labels = on_cpu.reader(PICTURES)(slice(10, 30))
+    read = dataclasses.replace(on_cpu, device="cpu:0").reader(PICTURES)  # a device that is not called the processor
+    tensors, found = read(slice(10, 30))
+    torch.testing.assert_close(ask(query, tensors), torch.from_numpy(ask(query, inputs)))
+    np.testing.assert_array_equal(found.numpy(), labels)
+
+
+def test_signals_of_models_on_a_device_are_the_processor_s() -> None:
+    layout = {"phi": (2,), "entropy": (2,), "logits": (2, 3)}
+    for asked in (layout, {"phi": (2,)}):
+        both = [
+            stage.measure(models, RECORDS, ["identity", lambda x: x / 2], layout=asked)
+            for models in (linear([0, 1]), dataclasses.replace(linear([0, 1]), device="cpu:0"))
+        ]
+        for name in asked:
+            np.testing.assert_allclose(both[1][0][name], both[0][0][name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(both[1][1], both[0][1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        mf.Recipe(model="conv", epochs=1, batch_size=10),
+        mf.Recipe(hidden=(20,), epochs=2, batch_size=8),
+        mf.Recipe(hidden=(17, 9), activation="tanh", epochs=2, batch_size=8),
+    ],
+    ids=["conv", "one-hidden-layer", "two-hidden-layers"],
+)
+def test_a_cuda_device_measures_what_its_models_answer(recipe: mf.Recipe) -> None:
+    trained = train(recipe, PICTURES, membership(50, 6, seed=0), models=[3, 0, 5], seed=0, device="cuda")
+    with recording() as ran:
+        found, _ = stage.measure(trained, PICTURES, ["identity", "mirror"], layout={"phi": (2,)})
+    for column, query in enumerate(("identity", "mirror")):
+        logits = trained.logits(ask(query, PICTURES.inputs())).cpu().numpy()
+        expected = mf.logit_confidence(logits, PICTURES.y)
+        np.testing.assert_allclose(found["phi"][:, :, column], expected, rtol=1e-3, atol=1e-3)
+    assert recipe.model != "conv" or ran["inference"] == "captured CUDA graph"

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.logit_confidence import logit_confidence
-from miafast.tables import Array
+from miafast.shadow.resident import Resident
+from miafast.tables import Array, Records
 
 #: Probabilities are floored here before the logarithm, so that phi stays finite.
 SMALLEST_PROBABILITY = 1e-12
@@ -28,24 +28,39 @@ class Models:
     classes: int | None  # expected, where known
     forward: Callable[[torch.Tensor], torch.Tensor]  # [batch, ...] -> [models, batch, classes]
     device: str = "cpu"
-    #: From float32 x [batch, ...] and labels straight to what `confidence` gives, where there is such a way.
-    fused: Callable[[Array, Array], Confidence] | None = None
+    #: From x [batch, ...] and labels straight to what `confidence` gives, where there is such a way.
+    fused: Callable[[Any, Any], Confidence] | None = None
 
     @property
     def keeps_logits(self) -> bool:
         """Whether `confidence` needs room for the logits of all models."""
         return self.fused is None
 
-    def confidence(self, x: Array, labels: Array) -> Confidence:
+    def reader(self, records: Records) -> Callable[[slice], tuple[Any, Any]]:
+        """From rows of records to their inputs, float32 [batch, ...], and labels [batch], where the models are.
+
+        NumPy arrays on the processor; on a device all records are brought there once, and batches are tensors.
+        """
+        if self.device == "cpu":
+            return lambda rows: (records.inputs(rows), records.y[rows])
+        data = Resident(records, self.device)
+
+        def read(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            return data.inputs(torch.arange(rows.start, rows.stop, device=data.device)), data.y[rows]
+
+        return read
+
+    def confidence(self, x: Any, labels: Any) -> Confidence:
         """phi float32 and who is right, [models, batch] each, for float32 x [batch, ...] and labels [batch].
 
-        Multilayer perceptrons get there without logits, and then NaN or infinite phi is not refused; all others
-        answer `logits`, and raise as it does.
+        Arrays of `reader`'s kind in, tensors on the models' device out. Multilayer perceptrons get there without
+        logits, and then NaN or infinite phi is not refused; all others answer `logits`, and raise as it does.
         """
         if self.fused is not None:
-            return self.fused(x, labels)
-        logits = self.logits(x).numpy()
-        return Confidence(logit_confidence(logits, labels), np.asarray(logits.argmax(axis=-1) == labels))
+            return Confidence(*map(torch.as_tensor, self.fused(x, labels)))
+        logits = self.logits(x)
+        labels = torch.as_tensor(labels, device=logits.device)
+        return Confidence(logit_confidence(logits, labels), logits.argmax(dim=-1) == labels)
 
     def answering(self, change: Callable[[Array], Array] | None) -> Models:
         """The same models behind an output defence: everything asked of them sees ``change(logits)``.
@@ -98,7 +113,7 @@ def wrap(
     answer = _answer(model, name)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return _checked(answer(x), len(x), classes, name, device)[None]
+        return checked_logits(answer(x), len(x), classes, name, device)[None]
 
     return Models(1, how, (name,), classes, forward, device)
 
@@ -128,7 +143,8 @@ def _answer(model: Any, name: str) -> Callable[[torch.Tensor], Any]:
     )
 
 
-def _checked(logits: Any, batch: int, classes: int | None, name: str, device: str) -> torch.Tensor:
+def checked_logits(logits: Any, batch: int, classes: int | None, name: str, device: str) -> torch.Tensor:
+    """Logits as float32 [batch, classes] on the device; raises, naming the model, for anything else."""
     try:
         out = torch.as_tensor(logits)
     except (TypeError, ValueError, RuntimeError):

@@ -40,20 +40,20 @@ class Place:
         for each, view in zip(self._parameters, views, strict=True):
             each.data = view.copy_(each.data)
         self._keys = [dict(self.module.named_buffers())[name] for name in dropout_names(self.module)]
-        start = [each.clone() for each in _state(self.module)]
+        start = [each.clone() for each in state(self.module)]
         self.steps = Steps(recipe, data, [self._weights], self._slope, batch=batch, steps=steps, layers=len(self._keys))
-        for each, value in zip(_state(self.module), start, strict=True):
+        for each, value in zip(state(self.module), start, strict=True):
             each.copy_(value)
 
     def put(self, module: nn.Module) -> None:
         """Start from this module's parameters and buffers."""
-        for each, value in zip(_state(self.module), _state(module), strict=True):
+        for each, value in zip(state(self.module), state(module), strict=True):
             each.copy_(value)
 
     def take(self, module: nn.Module) -> nn.Module:
         """What is in place, written to this module, in evaluation mode on the device."""
         module = module.to(self._weights.device).eval()
-        for each, value in zip(_state(module), _state(self.module), strict=True):
+        for each, value in zip(state(module), state(self.module), strict=True):
             each.copy_(value)
         return module
 
@@ -135,7 +135,8 @@ def fresh(recipe: Recipe, records: Records, *, seed: int, model: int) -> nn.Modu
     return build(recipe, records.shape, records.classes, seed=seed, model=model)
 
 
-def _state(module: nn.Module) -> list[torch.Tensor]:
+def state(module: nn.Module) -> list[torch.Tensor]:
+    """What makes a module one model rather than another: its parameters and buffers."""
     return [each.detach() for each in (*module.parameters(), *module.buffers())]
 
 

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from miafast.ops.dispatch import Op
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import mlp_confidence
+from miafast.shadow.answers import Answers
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.mlp import train_mlps
 from miafast.shadow.models import Models, join, wrap
@@ -68,10 +70,11 @@ def train(
     if _stackable(recipe, records, device):
         return _train_stacked(recipe, records, data, in_rows, seed=seed, progress=progress)
     modules, how = _train_singly(recipe, records, data, in_rows, seed=seed, progress=progress)
-    made = [
-        wrap(module, name=f"model {model}", classes=records.classes, device=device)
-        for model, module in zip(in_rows, modules, strict=True)
-    ]
+    names = tuple(f"model {model}" for model in in_rows)
+    if data.device.type != "cpu":
+        answers = Answers(recipe, modules, names=names, classes=records.classes)
+        return Models(len(names), how, names, records.classes, answers, str(data.device))
+    made = [wrap(each, name=name, classes=records.classes) for each, name in zip(modules, names, strict=True)]
     return join(made, how=how)
 
 
@@ -139,11 +142,11 @@ def _train_stacked(
     stacks_made, place, ran = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=progress)
     order = torch.tensor([place[model] for model in in_rows], device=data.device)
     fused = None
-    if isinstance(recipe.model, str) and data.device.type == "cpu":
-        weights = torch.cat([stack.weights for stack in stacks_made])[order].numpy()
+    if isinstance(recipe.model, str) and _has_twin(mlp_confidence, str(data.device)):
+        weights = torch.cat([stack.weights for stack in stacks_made])[order]
         sizes, activation = widths(recipe, records.shape, records.classes), recipe.activation
 
-        def fused(x: Array, labels: Array) -> Confidence:
+        def fused(x: Any, labels: Any) -> Confidence:
             return mlp_confidence(x.reshape(len(x), -1), weights, labels, widths=sizes, activation=activation)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
@@ -194,6 +197,14 @@ def _stackable(recipe: Recipe, records: Records, device: str) -> bool:
         return recipe.model not in IMAGE_MODELS
     few = dataclasses.replace(records, x=records.x[:1], y=records.y[:1])
     return stacks(fresh(recipe, records, seed=0, model=0), Resident(few, device))
+
+
+def _has_twin(op: Op[..., Any], place: str) -> bool:
+    try:
+        op.twin(place)
+    except ValueError:
+        return False
+    return True
 
 
 def _chosen(in_mask: Any, records: int, models: Sequence[int]) -> list[int]:
