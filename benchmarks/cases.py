@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.table import Column
-from benchmarks.timing import Spread, interleaved, ratios
+from miafast.bench.timing import Spread, interleaved, ratios
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Records whose answers are checked against the NumPy truth, where an answer depends on its own record alone.

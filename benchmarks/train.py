@@ -14,7 +14,8 @@ import miafast as mf
 from benchmarks import loops
 from benchmarks.cases import Disagreement
 from benchmarks.table import Column, Section
-from benchmarks.timing import Spread, interleaved, ratios
+from miafast.bench.throughput import bits
+from miafast.bench.timing import Spread, interleaved, ratios
 from miafast.shadow import membership, stack_size, train
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,12 +36,8 @@ def digits() -> mf.Records:
 
 
 def purchase_shaped() -> mf.Records:
-    """20,000 records of 600 bits in 100 classes: each record is its class's prototype, 4 bits in 10 flipped."""
-    random = np.random.default_rng(0)
-    labels = random.integers(100, size=20_000)
-    prototypes = random.random((100, 600)) < 0.5
-    x = prototypes[labels] ^ (random.random((20_000, 600)) < 0.4)
-    return mf.Records(x, labels, classes=100, name="Purchase-shaped")
+    """20,000 records of 600 bits in 100 classes."""
+    return bits(20_000)
 
 
 SMALL = mf.Recipe(hidden=(64,), batch_size=32, epochs=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -273,6 +274,25 @@ def explain(
 
     page = save_explanation(found, records, out, is_member=bool(is_member[record]))
     print(f"{headline(found, is_member=bool(is_member[record]))}\nPage: {page}")
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="A hundredth of the data: does all run?")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Show how fast this machine is, in about a minute: scoring, training and inference, GPU included."""
+    from miafast.bench import machine, throughput
+
+    where = machine.describe(bandwidth_mib=16 if quick else 1024)
+    found = throughput.measure_all(where, quick=quick)
+    if as_json:
+        print(json.dumps({"machine": where, "measured": [each.facts() for each in found]}, indent=1))
+        return
+    print("\n".join(machine.lines(where)), end="\n\n")
+    print(throughput.HEADER)
+    for each in found:
+        print(each, flush=True)
 
 
 @app.command()

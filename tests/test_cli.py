@@ -15,6 +15,7 @@ import pytest
 
 import miafast as mf
 from miafast import cli
+from miafast.bench import throughput
 
 pytest.importorskip("matplotlib")
 
@@ -121,7 +122,25 @@ def test_backends_prints_every_op(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "logit_confidence" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["audit", "score", "report", "backends"])
+def test_bench_measures_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(throughput, "BUDGET_S", 0.05)
+    assert run(monkeypatch, "bench", "--quick", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["machine"]["copy_gb_per_s"] > 0
+    on_cpu = {row["what"]: row for row in found["measured"] if row["device"] == "cpu"}
+    assert set(on_cpu) == {
+        "phi", "all signals", "LiRA", "LiRA, leave-one-out", "RMIA", "ROC", "stacked training", "inference to phi",
+    }  # fmt: skip
+    for row in on_cpu.values():
+        low, median, high = row["ms_quartiles"]
+        assert 0 < low <= median <= high
+        assert row["per_s"] > 0
+        assert row["ran"]
+    assert on_cpu["phi"]["share_of_bandwidth"] > 0
+
+
+@pytest.mark.parametrize("command", ["audit", "score", "report", "bench", "backends"])
 def test_every_command_has_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

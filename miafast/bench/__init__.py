@@ -1,0 +1,1 @@
+"""`miafast bench`: how fast a machine is, in about a minute; `benchmarks/` times and describes machines with it too."""
