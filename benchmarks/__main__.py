@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import machine, papers, table
 from benchmarks.cases import Disagreement
 
-OPTIONS = {"data_dir", "rounds", "repetitions", "workdir"}  # handed to the benchmarks that know them
+OPTIONS = {"device", "data_dir", "rounds", "repetitions", "workdir"}  # handed to the benchmarks that know them
 
 
 def main() -> int:
@@ -33,7 +33,9 @@ def main() -> int:
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
-        if name in ("audit", "papers", "systems", "debugging-dp"):
+        if name in ("train", "audit"):
+            command.add_argument("--device", default="cpu", help="where models run: cpu or cuda (%(default)s)")
+        if name in ("train", "audit", "papers", "systems", "debugging-dp"):
             command.add_argument("--data-dir", type=Path, help="where data sets that are files lie; without it, none")
         if name in ("papers", "systems"):
             command.add_argument("--workdir", type=Path, help="keeps what is trained here, to go on after a stop")

@@ -6,6 +6,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 
 import miafast as mf
 from benchmarks.table import Column, Section
+from miafast.bench.throughput import bits
+from miafast.shadow.recipe import RESNET9
 
 LEVELS = (1e-2, 1e-3)
 
@@ -25,14 +28,20 @@ class Case:
     at_most_s: float  # promised for the whole audit, report included
     train_at_most_s: float | None = None
     recipe: mf.Recipe | None = None  # None: the one that fits the records
+    device: str = "cpu"
 
 
+PURCHASE = "Purchase-shaped"
+WIDE = mf.Recipe(hidden=(128,), batch_size=256, epochs=100, dtype="bfloat16")
 CASES = {
     "digits": Case("digits", 64, at_most_s=60),
     "location30": Case(
         "location30", 64, at_most_s=90, train_at_most_s=40, recipe=mf.Recipe(hidden=(128,), batch_size=64, epochs=60)
     ),
     "cifar10": Case("cifar10", 8, at_most_s=1200),
+    "device-purchase": Case(PURCHASE, 256, at_most_s=60, device="cuda", recipe=WIDE),
+    "device-cifar10": Case("cifar10", 64, at_most_s=600, device="cuda"),
+    "device-cifar10-resnet9": Case("cifar10", 64, at_most_s=600, device="cuda", recipe=replace(RESNET9, epochs=10)),
 }
 
 COLUMNS = (
@@ -49,22 +58,25 @@ SAYS = (
 )
 
 
-def run(name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None) -> list[dict[str, Any]]:
+def run(name: str, *, read_bytes_per_s: float, smoke: bool, device: str, data_dir: Path | None) -> list[dict[str, Any]]:
     """Audit one data set: rows for the stages, then for what each attack finds."""
     del read_bytes_per_s
     torch.set_num_threads(os.cpu_count() or 1)
     case = CASES[name]
-    if case.data != "digits" and (data_dir is None or smoke):
+    if case.data not in ("digits", PURCHASE) and (data_dir is None or smoke):
         return []
     if smoke:
-        case = replace(case, shadows=8)
+        case = replace(case, shadows=8, recipe=case.recipe and replace(case.recipe, epochs=1))
+    elif case.device != device.partition(":")[0]:
+        return []
     began = time.perf_counter()
-    records = mf.load(case.data, data_dir=data_dir)
-    report = mf.audit(records, case.recipe, shadows=case.shadows)
+    records = bits(2_000 if smoke else 20_000) if case.data == PURCHASE else mf.load(case.data, data_dir=data_dir)
+    report = mf.audit(records, case.recipe, shadows=case.shadows, device=device)
     with tempfile.TemporaryDirectory() as folder:
         report.save(Path(folder) / "report")
     seconds = {**report.seconds, "in all": time.perf_counter() - began}
-    return _stages(name, case, seconds, report.signals) + _findings(name, case, report.results)
+    ran = {"case": name, "title": _title(case), "what": "ran", "value": _ran(report.backends)}
+    return [ran, *_stages(name, case, seconds, report.signals), *_findings(name, case, report.results)]
 
 
 def section(rows: list[dict[str, Any]]) -> Section:
@@ -99,5 +111,10 @@ def _findings(name: str, case: Case, results: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def _ran(backends: Mapping[str, str]) -> str:
+    return "; ".join(f"{what}: {how}" for what, how in backends.items())
+
+
 def _title(case: Case) -> str:
-    return f"{case.data}, {case.shadows} models"
+    kind = f" {case.recipe.model}" if case.recipe is not None and case.recipe.model == "resnet9" else ""
+    return f"{case.data}, {case.shadows}{kind} models"

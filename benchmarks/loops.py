@@ -15,16 +15,19 @@ from miafast import Recipe, Records
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def train_one(records: Records, in_row: Array, recipe: Recipe, *, seed: int, fused: bool = False) -> nn.Module:
+def train_one(
+    records: Records, in_row: Array, recipe: Recipe, *, seed: int, fused: bool = False, device: str = "cpu"
+) -> nn.Module:
     """An MLP trained by the recipe's Adam on shuffled index batches of the model's IN records."""
     torch.manual_seed(seed)
-    x, y = torch.from_numpy(records.inputs().reshape(len(records), -1)), torch.from_numpy(records.y)
-    model = mlp(x.shape[1], recipe.hidden, records.classes)
+    x = torch.from_numpy(records.inputs().reshape(len(records), -1)).to(device)
+    y = torch.from_numpy(records.y).to(device)
+    model = mlp(x.shape[1], recipe.hidden, records.classes).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=fused)
     own = torch.from_numpy(np.flatnonzero(in_row))
     steps = round(recipe.epochs * len(own) / recipe.batch_size)
     epochs = -(-steps * recipe.batch_size // len(own))
-    order = torch.cat([own[torch.randperm(len(own))] for _ in range(epochs)])
+    order = torch.cat([own[torch.randperm(len(own))] for _ in range(epochs)]).to(device)
     for batch in order[: steps * recipe.batch_size].split(recipe.batch_size):
         optimiser.zero_grad()
         functional.cross_entropy(model(x[batch]), y[batch]).backward()
@@ -34,9 +37,10 @@ def train_one(records: Records, in_row: Array, recipe: Recipe, *, seed: int, fus
 
 def accuracy(model: nn.Module, records: Records, in_row: Array) -> tuple[float, float]:
     """Share of right predictions on the model's IN records, and on its OUT records."""
+    place = next(model.parameters()).device
     with torch.no_grad():
-        logits = model(torch.from_numpy(records.inputs().reshape(len(records), -1)))
-    right = logits.argmax(1).numpy() == records.y
+        logits = model(torch.from_numpy(records.inputs().reshape(len(records), -1)).to(place))
+    right = logits.argmax(1).cpu().numpy() == records.y
     return float(right[in_row].mean()), float(right[~in_row].mean())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from miafast.bench.machine import lines as description
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,14 +60,8 @@ def save(section: Section, where: dict[str, Any], folder: Path = RESULTS) -> Pat
 
 
 def _page(where: dict[str, Any], sections: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in where["packages"].items() if version)
-    lines = [
-        f"# {where['processor']}, {where['cores']} cores, commit {where['commit']}",
-        "",
-        f"{where['memory_gib']} GiB of memory, read at {where['read_gb_per_s']} GB/s and copied at"
-        f" {where['copy_gb_per_s']} GB/s by all cores together (measured; a copy counts reads and writes).",
-        f"{where['system']}, Python {where['python']}, {versions}.",
-    ]
+    what = where.get("device", f"{where['processor']}, {where['cores']} cores")
+    lines = [f"# {what}, commit {where['commit']}", "", *(f"{each}." for each in description(where))]
     for name, each in sections.items():
         columns = tuple(Column(*column) for column in each["columns"])
         lines += ["", Section(name, each["says"], columns, tuple(each["rows"])).markdown()]

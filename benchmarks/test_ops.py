@@ -1,4 +1,4 @@
-"""The ops alone, to compare commits: ``pytest benchmarks --benchmark-autosave``, then ``pytest-benchmark compare``."""
+"""The ops alone, to compare commits: ``pytest benchmarks --benchmark-autosave``, then ``--benchmark-compare``."""
 
 from __future__ import annotations
 

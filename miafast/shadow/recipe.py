@@ -169,8 +169,7 @@ def recipe_for(records: Records, *, model: str | None = None) -> Recipe:
     with 128 hidden units, 60 epochs at batch 64 (many features or classes, as in Location-30, Purchase-100 and
     Texas-100), or 64 hidden units at batch 32 (small tables).
 
-    ``model`` asks for another model; "resnet9" comes with a recipe of its own, 24 epochs after Page 2018 ("How to
-    train your ResNet"), meant for a GPU, the others with the options above.
+    ``model`` asks for another model: "resnet9" comes with `RESNET9`, the others with the options above.
 
     >>> import numpy as np
     >>> recipe_for(Records(np.zeros((99, 3, 32, 32), np.uint8), np.zeros(99, int), classes=10)).model
@@ -178,11 +177,7 @@ def recipe_for(records: Records, *, model: str | None = None) -> Recipe:
     """
     features = math.prod(records.shape)
     if model == "resnet9":
-        return Recipe(
-            model=model, optimizer="sgd", learning_rate=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4, epochs=24,
-            batch_size=min(512, len(records)), schedule="triangle", label_smoothing=0.1, augment=("mirror", "shift"),
-            dtype="bfloat16",
-        )  # fmt: skip
+        return dataclasses.replace(RESNET9, batch_size=min(RESNET9.batch_size, len(records)))
     if len(records.shape) == 3 and records.shape[0] >= 3 and min(records.shape[1:]) >= 8:
         fitting = Recipe(
             model="conv", optimizer="sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, epochs=8,
@@ -292,3 +287,10 @@ def _plain(value: Any) -> Any:
 def _digest(description: dict[str, Any]) -> str:
     text = json.dumps({"revision": REVISION, **description}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+#: ResNet-9 on images such as CIFAR-10's, after Page 2018, "How to train your ResNet"; meant for a GPU.
+RESNET9 = Recipe(
+    model="resnet9", optimizer="sgd", learning_rate=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4, epochs=24,
+    batch_size=512, schedule="triangle", label_smoothing=0.1, augment=("mirror", "shift"), dtype="bfloat16",
+)  # fmt: skip
