@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ def captured(function: Callable[[], None], device: torch.device) -> Captured:
         finally:
             torch.cuda.set_sync_debug_mode(mode)
             torch.cuda.current_stream().wait_stream(side)
+        gc.collect()  # what earlier graphs held comes back
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=side):

@@ -29,11 +29,10 @@ class Stack:
     """Modules of one architecture as one: ``weights`` is float32 [models, parameters], buffers are stacked likewise."""
 
     def __init__(self, modules: list[nn.Module], device: str) -> None:
-        self.module = modules[0].to(device)
-        rows = [flattened(each) for each in modules]
-        self.weights = torch.stack(rows).to(device)
+        self.weights = torch.stack([flattened(each) for each in modules]).to(device)
         named = [dict(each.named_buffers()) for each in modules]
         self.buffers = {name: torch.stack([each[name] for each in named]).to(device) for name in named[0]}
+        self.module = modules[0].to(device)
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Every parameter of all models, [models, ...]: views of ``weights``."""
@@ -87,7 +86,7 @@ def train_stack(
     recipe: Recipe, data: Resident, in_rows: list[Array], stack: Stack, *, seed: int, models: list[int], progress: Any
 ) -> str:
     """Train all models of a stack, all with one batch size, and say what ran."""
-    leaves = {name: each.clone() for name, each in stack.parameters().items()}
+    leaves = {name: each.clone(memory_format=torch.contiguous_format) for name, each in stack.parameters().items()}
     weights, dropout = list(leaves.values()), DropoutKeys(stack.module, seed=seed, models=models)
     by_hand = isinstance(recipe.model, str)
     stack.module.train()
@@ -101,6 +100,7 @@ def train_stack(
     steps = Steps(
         recipe, data, weights, gradient, batch=batch_size_for(recipe, len(in_rows[0])),
         steps=max(steps_for(recipe, len(rows)) for rows in in_rows), layers=len(dropout.names),
+        dtype=getattr(torch, recipe.dtype) if by_hand else torch.float32,
     )  # fmt: skip
     for leaf, start in zip(weights, stack.parameters().values(), strict=True):
         leaf.copy_(start)

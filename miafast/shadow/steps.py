@@ -20,7 +20,7 @@ from miafast.shadow.resident import Resident
 #: From x [models, batch, ...], y [models, batch] and dropout keys [models, layers] to the gradient of each parameter.
 Gradient = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Sequence[torch.Tensor]]
 
-_BLOCK_NUMBERS = 1 << 22  # record indices drawn together
+_BLOCK_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 24}  # record indices drawn together
 
 
 class Steps:
@@ -28,16 +28,16 @@ class Steps:
 
     What differs from step to step lies ready on the device for a block of steps, and a counter there says which is
     next: so a captured step serves all steps, and all models that are put into the same place one after the other.
-    Models with fewer steps than others stay as they are at a learning rate of 0.
+    Models with fewer steps than others stay as they are at a learning rate of 0. ``gradient`` sees inputs of ``dtype``.
     """
 
     def __init__(
         self, recipe: Recipe, data: Resident, weights: Sequence[torch.Tensor], gradient: Gradient, *, batch: int,
-        steps: int, layers: int,
+        steps: int, layers: int, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         models = len(weights[0])
-        self._recipe, self._data, self._gradient, self._batch = recipe, data, gradient, batch
-        self._block = min(steps, max(1, _BLOCK_NUMBERS // (models * batch)))
+        self._recipe, self._data, self._gradient, self._batch, self._dtype = recipe, data, gradient, batch, dtype
+        self._block = min(steps, max(1, _BLOCK_NUMBERS[data.device.type] // (models * batch)))
 
         def room(*axes: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
             return torch.zeros(self._block, *axes, dtype=dtype, device=data.device)
@@ -91,7 +91,7 @@ class Steps:
 
     def _once(self) -> None:
         which = self._now(self._order)
-        x = self._data.inputs(which)
+        x = self._data.inputs(which, self._dtype)
         if self._recipe.augment:
             x = augmented(x.flatten(0, 1), self._now(self._augmentation), self._recipe.augment).unflatten(
                 0, which.shape
