@@ -130,7 +130,8 @@ def test_bench_measures_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert found["machine"]["copy_gb_per_s"] > 0
     on_cpu = {row["what"]: row for row in found["measured"] if row["device"] == "cpu"}
     assert set(on_cpu) == {
-        "phi", "all signals", "LiRA", "LiRA, leave-one-out", "RMIA", "ROC", "stacked training", "inference to phi",
+        "phi", "all signals", "LiRA", "LiRA, leave-one-out", "RMIA, 100 others", "ROC", "stacked training",
+        "inference to phi",
     }  # fmt: skip
     for row in on_cpu.values():
         low, median, high = row["ms_quartiles"]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,24 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import miafast as mf  # noqa: E402
-from miafast.shadow import Recipe, membership, recipe_for, stack_size, train  # noqa: E402
+from miafast.shadow import (  # noqa: E402
+    Recipe,
+    membership,
+    recipe_for,
+    stack_size,
+    steps,
+    train,
+)
 from miafast.shadow.augment import Augment  # noqa: E402
 from miafast.shadow.batches import Batches  # noqa: E402
+from miafast.shadow.capture import Captured  # noqa: E402
 from miafast.shadow.mlp import train_mlps  # noqa: E402
 from miafast.shadow.modules import build  # noqa: E402
 from miafast.shadow.optimiser import Leaf, corrections, plain_update  # noqa: E402
 from miafast.shadow.order import Order, raw_draws  # noqa: E402
 from miafast.shadow.random import stream  # noqa: E402
 from miafast.shadow.resident import Resident  # noqa: E402
-from miafast.shadow.single import fresh  # noqa: E402
+from miafast.shadow.single import Place, fresh  # noqa: E402
 from miafast.shadow.stacked import Stack, train_stack  # noqa: E402
 from tests.test_shadow import RECIPES, Branching, Count, Normalised, blobs, pictures, unequal_mask  # noqa: E402
 
@@ -61,9 +70,9 @@ def test_batches_are_those_of_the_processor() -> None:
     recipe, rows = Recipe(batch_size=7, epochs=5), [np.arange(3, 3 + count) for count in (40, 23, 7)]
     drawn = [Batches(recipe, each, seed=1, model=model) for model, each in enumerate(rows)]
     order = Order(rows, size=7, seed=1, models=[0, 1, 2], device=CPU)
-    for begin, steps in ((0, 5), (5, 11), (16, 3)):  # blocks that cut epochs anywhere
-        expected = np.stack([each.draw(steps) for each in drawn], axis=1)
-        np.testing.assert_array_equal(order.at(begin, steps).numpy(), expected)
+    for begin, count in ((0, 5), (5, 11), (16, 3)):  # blocks that cut epochs anywhere
+        expected = np.stack([each.draw(count) for each in drawn], axis=1)
+        np.testing.assert_array_equal(order.at(begin, count).numpy(), expected)
 
 
 @pytest.mark.parametrize("records", [bits(), blobs(), pictures()], ids=["bits", "floats", "images"])
@@ -139,6 +148,46 @@ def test_places_agree_with_a_plain_pytorch_loop(model: str) -> None:
 def test_resnet9_has_the_parameters_of_its_source() -> None:
     module = build(Recipe(model="resnet9"), (3, 32, 32), 10, seed=0, model=0)
     assert sum(each.numel() for each in module.parameters()) == 6_573_120
+
+
+class TestOnMeta:
+    """Steps on PyTorch's meta device: tensors without values, so whatever reads one back or mixes devices raises."""
+
+    @pytest.fixture(autouse=True)
+    def meta(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def called_twice(function: Any, device: Any) -> Captured:
+            function()
+            function()
+            return Captured(function, str(device), False)
+
+        monkeypatch.setattr(steps, "captured", called_twice)
+        monkeypatch.setitem(steps._BLOCK_NUMBERS, "meta", 1 << 12)
+        monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has no meta
+
+    @pytest.mark.parametrize("name", ["dropout", "bfloat16", "module"])
+    def test_steps_of_stacks_stay_on_the_device(self, name: str) -> None:
+        records, recipe = bits(), RECIPES[name]
+        stack = Stack([fresh(recipe, records, seed=3, model=model) for model in (0, 1)], "meta")
+        rows = [np.arange(60), np.arange(40)]
+        how = train_stack(recipe, Resident(records, "meta"), rows, stack, seed=3, models=[0, 1], progress=Count())
+        assert (how, stack.weights.device.type) == ("meta", "meta")
+
+    def test_steps_of_modules_stay_on_the_device(self) -> None:
+        records = pictures()
+        recipe = dataclasses.replace(recipe_for(records), batch_size=10, augment=("mirror", "shift"))
+        place = self.place(recipe, records)
+        place.put(fresh(recipe, records, seed=0, model=1))
+        assert list(place.taken(np.arange(30), seed=0, model=1))[:2] == [1, 1]
+        trained = place.take(fresh(recipe, records, seed=0, model=1))
+        assert {each.device.type for each in trained.parameters()} == {"meta"}
+
+    def test_a_module_that_reads_back_is_caught(self) -> None:
+        with pytest.raises(RuntimeError, match="meta"):
+            self.place(Recipe(model=Branching, batch_size=10), blobs())
+
+    def place(self, recipe: Recipe, records: mf.Records) -> Place:
+        data = Resident(records, "meta")
+        return Place(recipe, data, fresh(recipe, records, seed=0, model=0), batch=10, steps=3)
 
 
 KERNEL = """

@@ -106,11 +106,11 @@ def _on_arrays(shrink: int) -> Iterator[Work]:
     size = f"{models} models × {records:,}"
     yield Work("LiRA", size, LiRA().score, (phi[0], phi[1:], mask[1:]), records, "records/s")
     yield Work("LiRA, leave-one-out", size, LiRA().score_all, (phi, mask), models * records, "scores/s")
-    population = np.arange(max(20, 10_000 // shrink))
+    others = normal(models, max(20, 10_000 // shrink))
     yield Work(
-        "RMIA", f"{size}, {len(population):,} population",
-        lambda target, shadow, in_mask: RMIA().score(target, shadow, in_mask, population=population),
-        (phi[0], phi[1:], mask[1:]), records, "records/s",
+        f"RMIA, {others.shape[1]:,} others", size,
+        lambda target, shadow, in_mask, *pair: RMIA().score(target, shadow, in_mask, population=pair),
+        (phi[0], phi[1:], mask[1:], others[0], others[1:]), records, "records/s",
     )  # fmt: skip
     scores, members = normal(1_000_000 // shrink), random.random(1_000_000 // shrink) < 0.5
     yield Work("ROC", f"{len(scores):,} scores", roc_counts, (scores, members), len(scores), "scores/s")
