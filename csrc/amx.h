@@ -4,29 +4,12 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define MIAFAST_AMX 1
+#include "simd.h"
+
+#ifdef MIAFAST_AMX
 #define MIAFAST_AMX_CODE __attribute__((target("avx512f,amx-tile,amx-bf16")))
 
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include "intrinsics.h"
-
 namespace miafast {
-
-// Linux grants AMX to a process that asks for it.
-inline bool amx_available() {
-    static const bool available = [] {
-        unsigned a, b, c, d;
-        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-        const bool has = (d >> 22 & 1) && (d >> 24 & 1);  // amx-bf16, amx-tile
-        constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
-        return has && syscall(SYS_arch_prctl, request, tile_data) == 0;
-    }();
-    return available;
-}
 
 // A thread's tiles, eight of 16 rows of 64 bytes, for as long as this lives.
 class AmxTiles {
@@ -45,17 +28,16 @@ class AmxTiles {
     AmxTiles& operator=(const AmxTiles&) = delete;
 };
 
-// The sum of `parts` matrices, `part_words` apart, whose rows are `length` words apart.
+// A matrix whose rows are `length` words apart.
 struct AmxOperand {
     const std::uint32_t* words;
-    std::int64_t length, parts = 1, part_words = 0;
+    std::int64_t length;
 };
 
-// C[rows, columns] = A B, or C + A B with `add`; only A may have parts. Rows and columns are multiples of 16,
-// inner of 32.
+// C[rows, columns] = A B. Rows and columns are multiples of 16, inner of 32.
 MIAFAST_AMX_CODE inline void multiply_tiles(std::int64_t rows, std::int64_t columns, std::int64_t inner,
                                             const AmxOperand& a, const AmxOperand& b, float* c,
-                                            std::int64_t c_length, bool add) {
+                                            std::int64_t c_length) {
     asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
     const std::int64_t words = inner / 2, a_bytes = a.length * 4, b_bytes = b.length * 4,
                        c_bytes = c_length * 4;
@@ -64,31 +46,22 @@ MIAFAST_AMX_CODE inline void multiply_tiles(std::int64_t rows, std::int64_t colu
         for (std::int64_t row = 0; row < rows; row += 32) {
             const bool two_rows = row + 32 <= rows;
             float* to = c + row * c_length + column;
-            if (add) {
-                _tile_loadd(0, to, c_bytes);
-                if (two_columns) _tile_loadd(1, to + 16, c_bytes);
-                if (two_rows) _tile_loadd(2, to + 16 * c_length, c_bytes);
-                if (two_rows && two_columns) _tile_loadd(3, to + 16 * c_length + 16, c_bytes);
-            } else {
-                _tile_zero(0);
-                _tile_zero(1);
-                _tile_zero(2);
-                _tile_zero(3);
-            }
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
             for (std::int64_t k = 0; k < words; k += 16) {
                 const std::uint32_t* right = b.words + k * b.length + column;
                 _tile_loadd(6, right, b_bytes);
                 if (two_columns) _tile_loadd(7, right + 16, b_bytes);
-                for (std::int64_t part = 0; part < a.parts; ++part) {
-                    const std::uint32_t* left = a.words + part * a.part_words + row * a.length + k;
-                    _tile_loadd(4, left, a_bytes);
-                    _tile_dpbf16ps(0, 4, 6);
-                    if (two_columns) _tile_dpbf16ps(1, 4, 7);
-                    if (two_rows) {
-                        _tile_loadd(5, left + 16 * a.length, a_bytes);
-                        _tile_dpbf16ps(2, 5, 6);
-                        if (two_columns) _tile_dpbf16ps(3, 5, 7);
-                    }
+                const std::uint32_t* left = a.words + row * a.length + k;
+                _tile_loadd(4, left, a_bytes);
+                _tile_dpbf16ps(0, 4, 6);
+                if (two_columns) _tile_dpbf16ps(1, 4, 7);
+                if (two_rows) {
+                    _tile_loadd(5, left + 16 * a.length, a_bytes);
+                    _tile_dpbf16ps(2, 5, 6);
+                    if (two_columns) _tile_dpbf16ps(3, 5, 7);
                 }
             }
             _tile_stored(0, to, c_bytes);

@@ -24,8 +24,8 @@ std::int64_t rounded(std::int64_t size, std::int64_t multiple) {
 
 // Records per piece of work: few enough for its inner layers to stay in the cache and for every thread to
 // have work, but not fewer than pay for reading a model's weights.
-std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool shared) {
-    constexpr std::int64_t worth_the_weights = 1024;
+std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool shared, bool by_tiles) {
+    const std::int64_t worth_the_weights = by_tiles ? 2048 : 1024;
     const std::int64_t bytes = job.is_double() ? 8 : 4, threads = thread_count();
     std::int64_t widest = shared ? 1 : job.features.classes;
     for (std::size_t i = 0; i + 1 < job.layers.size(); ++i)
@@ -36,45 +36,65 @@ std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool sha
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 
+// What all models read of `count` records from `start` on, a multiple of `panel`.
+SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t count, std::int64_t panel,
+                      Workspace& memory) {
+    const std::int64_t features = job.features.classes;
+    const std::int64_t grain = rounded((std::int64_t{1} << 17) / features, panel);  // some 50 microseconds
+    for (const int parts : {1, 3}) {
+        const std::int64_t words = MIAFAST_PICK(record_words)(job, parts);
+        if (!words) break;
+        const auto split = MIAFAST_PICK(split_shared);
+        auto* to = memory.take<std::uint32_t>(1, rounded(count, panel) * words);
+        std::atomic<bool> fits{true};
+        parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+            Workspace own;
+            if (fits && !split(job, start + begin, start + end, parts, own, to + begin * words)) fits = false;
+        });
+        if (fits) return {nullptr, {to, parts}, true};
+    }
+    const auto pack = MIAFAST_PICK(pack_shared);
+    const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
+    char* to = memory.take<char>(0, rounded(count, panel) * bytes);
+    parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+        pack(job, start + begin, start + end, to + begin * bytes);
+    });
+    return {to, {}, false};
+}
+
 }  // namespace
 
 std::int64_t linear_confidence(const ConfidenceJob& job) {
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
     if (job.models == 0) return -1;
-    const auto pack = MIAFAST_PICK(pack_shared);
     const auto kernel = MIAFAST_PICK(confidence);
     const std::int64_t panel = MIAFAST_PICK(panel_records)(job.is_double()), bytes = job.is_double() ? 8 : 4;
-    const std::int64_t records = job.features.records, features = job.features.classes;
-    const bool shared = job.features.lead_shape.empty();
-    const std::int64_t record_bytes = features * bytes, words = MIAFAST_PICK(words_of_pairs)(job);
-    const std::int64_t grain = rounded((std::int64_t{1} << 17) / std::max<std::int64_t>(1, features),
-                                       panel);  // some 50 microseconds
-    const std::int64_t round = shared ? rounded(panels_bytes / record_bytes, panel) : records;
+    const std::int64_t records = job.features.records;
+    const bool is_shared = job.features.lead_shape.empty();
+    const std::int64_t round =
+        is_shared ? rounded(panels_bytes / (job.features.classes * bytes), panel) : records;
     Workspace memory;
     std::atomic<std::int64_t> first_bad{none};
     for (std::int64_t start = 0; start < records; start += round) {
         const std::int64_t stop = std::min(records, start + round);
-        char* packed = shared ? memory.take<char>(0, rounded(stop - start, panel) * record_bytes) : nullptr;
-        std::uint32_t* pairs =
-            shared ? memory.take<std::uint32_t>(1, rounded(stop - start, panel) * words) : nullptr;
-        std::atomic<bool> fits{shared};
-        if (shared)
-            parallel_for(stop - start, grain, [&](std::int64_t begin, std::int64_t end) {
-                if (!pack(job, start + begin, start + end, packed + begin * record_bytes,
-                          pairs + begin * words))
-                    fits = false;
-            });
-        if (!fits) pairs = nullptr;
-        const std::int64_t most = rounded(piece_size(job, stop - start, shared), panel);
+        const SharedRecords all = is_shared
+                                      ? prepare(job, start, stop - start, panel, memory)
+                                      : SharedRecords{nullptr, {}, MIAFAST_PICK(record_words)(job, 1) > 0};
+        const std::int64_t words = MIAFAST_PICK(record_words)(job, all.split.parts);
+        const std::int64_t most = rounded(piece_size(job, stop - start, is_shared, all.by_tiles), panel);
         const std::int64_t pieces = (stop - start + most - 1) / most;
         const std::int64_t size = rounded((stop - start + pieces - 1) / pieces, panel);
         parallel_for(job.models * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
             for (std::int64_t piece = begin; piece < end; ++piece) {
                 const std::int64_t offset = piece % pieces * size, from = start + offset;
-                const std::int64_t bad = kernel(job, piece / pieces, from, std::min(stop, from + size),
-                                                packed ? packed + offset * record_bytes : nullptr,
-                                                pairs ? pairs + offset * words : nullptr, own);
+                SharedRecords some = all;
+                if (all.panels)
+                    some.panels =
+                        static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
+                if (all.split.words) some.split.words += offset * words;
+                const std::int64_t bad =
+                    kernel(job, piece / pieces, from, std::min(stop, from + size), some, own);
                 std::int64_t known = first_bad;
                 while (bad >= 0 && bad < known && !first_bad.compare_exchange_weak(known, bad)) {
                 }

@@ -33,6 +33,19 @@ struct ConfidenceJob {
 // of the outputs ever exists. Returns the first record whose label is outside the classes, or -1.
 std::int64_t linear_confidence(const ConfidenceJob& job);
 
+// Records as AMX multiplies them: a sum of so many bfloat16 numbers each.
+struct SplitRecords {
+    const std::uint32_t* words;
+    int parts;
+};
+
+// What all models read of some records, null where each is to prepare its own.
+struct SharedRecords {
+    const void* panels;
+    SplitRecords split;
+    bool by_tiles;  // of AMX, where a model's weights allow it
+};
+
 // Memory that a thread keeps from one piece of work to the next, in 64-byte lines; not initialised.
 class Workspace {
   public:

@@ -3,6 +3,12 @@
 // sum per record.
 #include "linear_product.h"
 
+#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
+#define MIAFAST_TILES 1
+#else
+#define MIAFAST_TILES 0
+#endif
+
 template <typename T>
 inline void activate(bool tanh, const T* from, std::int64_t size, T* to) {
     using V = VectorOf<T>;
@@ -42,33 +48,33 @@ inline V finite(V largest) {
     return min(broadcast<V>(limit), max(broadcast<V>(-limit), largest));
 }
 
-// A tile of outputs [block.first, + units) of the panel whose first record is `at`.
-template <typename T>
-inline void reduce_outputs(const UnitBlock& block, std::int64_t at, const Running<T>& running, T* tile) {
+// Outputs [units][width] of units [first, + units) and the records from `at` on.
+template <std::int64_t width, typename T>
+inline void reduce_outputs(std::int64_t first, std::int64_t units, std::int64_t at, const Running<T>& running,
+                           T* outputs) {
     using V = VectorOf<T>;
     using Index = typename Of<V>::SignedV;
     using Step = typename Of<V>::Signed;
-    constexpr std::int64_t width = panel_width<T>;
     for (std::int64_t i = 0; i < width; ++i) {
-        const std::int64_t row = running.label[at + i] - block.first;
-        if (row < 0 || row >= block.units) continue;
-        running.of_label[at + i] = tile[row * width + i];
-        tile[row * width + i] = -std::numeric_limits<T>::infinity();
+        const std::int64_t row = running.label[at + i] - first;
+        if (row < 0 || row >= units) continue;
+        running.of_label[at + i] = outputs[row * width + i];
+        outputs[row * width + i] = -std::numeric_limits<T>::infinity();
     }
     for (std::int64_t i = 0; i < width; i += lanes<V>) {
         const V before = load<V>(running.largest + at + i);
         V largest = before;
         Index where = load_index<V>(running.where + at + i);
-        for (std::int64_t row = 0; row < block.units; ++row) {
-            const V z = load<V>(tile + row * width + i);
+        for (std::int64_t row = 0; row < units; ++row) {
+            const V z = load<V>(outputs + row * width + i);
             const auto larger = z > largest;
-            where = larger ? Index{} + static_cast<Step>(block.first + row) : where;
+            where = larger ? Index{} + static_cast<Step>(first + row) : where;
             largest = max(z, largest);
         }
         const V shift = finite(largest);
         V sum = V{};
-        for (std::int64_t row = 0; row < block.units; ++row)
-            sum += exp_clamped(min(V{}, load<V>(tile + row * width + i) - shift));
+        for (std::int64_t row = 0; row < units; ++row)
+            sum += exp_clamped(min(V{}, load<V>(outputs + row * width + i) - shift));
         sum += load<V>(running.sum + at + i) * exp_clamped(finite(before) - shift);
         store<V>(running.sum + at + i, sum);
         store<V>(running.largest + at + i, largest);
@@ -100,16 +106,16 @@ inline void finish_outputs(const Running<T>& running, std::int64_t count, T* phi
 // Records [begin, end) of one model; without panels this packs them.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                                  std::int64_t end, Panels<T> panels, Workspace& memory) {
+                                  std::int64_t end, const T* panels, Workspace& memory) {
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels.numbers) {
+    if (!panels) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
                        own + at * x.classes);
-        panels.numbers = own;
+        panels = own;
     }
     const Running<T> running(memory, padded);
     const std::int64_t bad =
@@ -123,16 +129,16 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
         for (std::int64_t first = 0; first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            const BlockProduct<T> product(layer, model, first, size, panels, memory);
+            const BlockProduct<T> product(layer, model, first, size, memory);
             for (std::int64_t at = 0; at < padded; at += width) {
-                product.multiply(at, tile);
+                product.multiply(panels + at * layer.weight.classes, tile);
                 if (is_last)
-                    reduce_outputs(product.block(), at, running, tile);
+                    reduce_outputs<width>(first, size, at, running, tile);
                 else
                     activate(job.tanh, tile, size * width, hidden + at * units + first * width);
             }
         }
-        panels = {hidden, nullptr};
+        panels = hidden;
     }
     const std::int64_t place = model * x.records + begin;
     finish_outputs(running, count, static_cast<T*>(job.phi) + place, job.correct + place);
@@ -143,45 +149,56 @@ inline std::int64_t panel_records(bool is_double) {
     return is_double ? panel_width<double> : panel_width<float>;
 }
 
-// Words of one record's pairs, 0 where AMX takes none.
-inline std::int64_t words_of_pairs([[maybe_unused]] const ConfidenceJob& job) {
-#if MIAFAST_PAIRS
-    if (!job.is_double() && amx_available()) return pair_words(job.features.classes);
+// The panels of records [begin, end) that all models share; begin is a multiple of the panel.
+inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels) {
+    const Logits& x = job.features;
+    const std::int64_t width = panel_records(job.is_double());
+    for (std::int64_t at = begin; at < end; at += width) {
+        const char* first = x.data + at * x.record_stride;
+        const std::int64_t count = std::min(width, end - at), place = (at - begin) * x.classes;
+        if (job.is_double())
+            pack_panel(x, first, count, static_cast<double*>(panels) + place);
+        else
+            pack_panel(x, first, count, static_cast<float*>(panels) + place);
+    }
+}
+
+#if MIAFAST_TILES
+#include "linear_amx.h"
+#endif
+
+// Words of one record of so many parts that AMX multiplies, 0 where it does not.
+inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] int parts) {
+#if MIAFAST_TILES
+    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job))
+        return side_words(job.features.classes, parts) / tile_side;
 #endif
     return 0;
 }
 
-// The panels of records [begin, end) that all models share; begin is a multiple of the panel. Returns whether
-// their pairs, if any are wanted, hold them too.
-inline bool pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels,
-                        [[maybe_unused]] std::uint32_t* pairs) {
+// The same records for AMX; returns whether it can multiply them so.
+inline bool split_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                         [[maybe_unused]] std::int64_t end, [[maybe_unused]] int parts,
+                         [[maybe_unused]] Workspace& memory, [[maybe_unused]] std::uint32_t* words) {
+#if MIAFAST_TILES
     const Logits& x = job.features;
-    const std::int64_t width = panel_records(job.is_double());
-    bool fits = words_of_pairs(job) > 0;
-    for (std::int64_t at = begin; at < end; at += width) {
-        const char* first = x.data + at * x.record_stride;
-        const std::int64_t count = std::min(width, end - at), place = (at - begin) * x.classes;
-        if (job.is_double()) {
-            pack_panel(x, first, count, static_cast<double*>(panels) + place);
-            continue;
-        }
-        float* panel = static_cast<float*>(panels) + place;
-        pack_panel(x, first, count, panel);
-#if MIAFAST_PAIRS
-        fits = fits && fits_pairs(panel, width * x.classes);
-        if (fits) pair_panel(panel, x.classes, pairs + (at - begin) * pair_words(x.classes));
+    return split_records(x, x.data + begin * x.record_stride, end - begin, parts, memory, words);
+#else
+    return false;
 #endif
-    }
-    return fits;
 }
 
 inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                               std::int64_t end, const void* panels, const std::uint32_t* pairs,
-                               Workspace& memory) {
+                               std::int64_t end, const SharedRecords& shared, Workspace& memory) {
+#if MIAFAST_TILES
+    if (shared.by_tiles) {
+        const auto bad = confidence_by_tiles(job, model, begin, end, shared.split, memory);
+        if (bad) return *bad;
+    }
+#endif
     if (job.is_double())
-        return confidence_of<double>(job, model, begin, end, {static_cast<const double*>(panels), nullptr},
-                                     memory);
-    return confidence_of<float>(job, model, begin, end, {static_cast<const float*>(panels), pairs}, memory);
+        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), memory);
+    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), memory);
 }
 
-#undef MIAFAST_PAIRS
+#undef MIAFAST_TILES

@@ -3,17 +3,10 @@
 // no include guard.
 #include "tile.h"
 
-#if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
-#define MIAFAST_PAIRS 1
-#else
-#define MIAFAST_PAIRS 0
-#endif
-
 inline constexpr int product_rows = 6;  // units and vectors of records in registers
 inline constexpr int product_vectors = MIAFAST_VECTOR_BYTES == 16 || MIAFAST_VECTOR_BYTES == 32 ? 2 : 4;
-inline constexpr std::int64_t product_depth = 128;   // a panel's slice stays in the first-level cache
-inline constexpr std::int64_t pairs_depth = 128;     // words, likewise
-inline constexpr std::int64_t groups_in_block = 16;  // 96 units: whole AMX tiles too
+inline constexpr std::int64_t product_depth = 128;  // a panel's slice stays in the first-level cache
+inline constexpr std::int64_t groups_in_block = 16;
 
 template <typename T>
 inline constexpr std::int64_t panel_width = product_vectors * lanes<VectorOf<T>>;
@@ -30,10 +23,6 @@ inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count
         std::fill(to + count, to + width, T{0});
     }
 }
-
-#if MIAFAST_PAIRS
-#include "linear_pairs.h"
-#endif
 
 // Some of a layer's units, as groups of at most product_rows of nearly the same size.
 struct UnitBlock {
@@ -140,86 +129,32 @@ inline void multiply_block(const UnitBlock& block, const T* weight, const T* bia
     }
 }
 
-// The panels of some records, and where AMX takes them, their pairs.
-template <typename T>
-struct Panels {
-    const T* numbers;
-    const std::uint32_t* pairs;
-};
-
 // A block of a layer's units of one model, ready to be multiplied with panel after panel.
 template <typename T>
 class BlockProduct {
   public:
     BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                 const Panels<T>& panels, Workspace& memory)
+                 Workspace& memory)
         : block_{first, units, (units + product_rows - 1) / product_rows},
           inner_(layer.weight.classes),
-          panels_(panels),
-          biases_(memory.take<T>(7, units)) {
-        const Logits& weight = layer.weight;
+          biases_(memory.take<T>(7, units)),
+          weights_(memory.take<T>(8, units * inner_)) {
         std::fill(biases_, biases_ + units, T{0});
         if (layer.bias.data) {
             Logits some = layer.bias;
             some.classes = units;
             pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
         }
-        const char* start = weight.model_start(model);
-#if MIAFAST_PAIRS
-        if (panels.pairs) {
-            const std::int64_t size = (units + 15) / 16 * 16 * pair_words(inner_);
-            std::uint32_t* words = memory.take<std::uint32_t>(8, 3 * size);
-            auto* row = memory.take<float>(11, 2 * pair_words(inner_));
-            start += first * weight.record_stride;
-            const std::int64_t parts = weight.storage == Storage::float32
-                                           ? pair_weights<float>(weight, start, units, row, words)
-                                       : weight.storage == Storage::bfloat16
-                                           ? pair_weights<Bfloat16>(weight, start, units, row, words)
-                                           : pair_weights<Float16>(weight, start, units, row, words);
-            operand_ = {words, pair_words(inner_), parts, size};
-            tiles_.emplace();
-            return;
-        }
-#endif
-        T* weights = memory.take<T>(8, units * inner_);
-        pack_weights(weight, start, block_, weights);
-        weights_ = weights;
+        pack_weights(layer.weight, layer.weight.model_start(model), block_, weights_);
     }
 
-    const UnitBlock& block() const { return block_; }
-
-    // tile [units][panel_width] of the panel whose first record is `at`.
-    void multiply(std::int64_t at, T* tile) const {
-#if MIAFAST_PAIRS
-        if constexpr (sizeof(T) == 4) {
-            if (panels_.pairs) {
-                const std::int64_t rows = (block_.units + 15) / 16 * 16, words = pair_words(inner_);
-                for (std::int64_t unit = 0; unit < block_.units; ++unit)
-                    std::fill_n(tile + unit * panel_width<T>, panel_width<T>, biases_[unit]);
-                for (std::int64_t k = 0; k < words; k += pairs_depth)
-                    for (std::int64_t row = 0; row < rows; row += 32) {
-                        AmxOperand left = operand_;
-                        left.words += row * left.length + k;
-                        multiply_tiles(std::min<std::int64_t>(32, rows - row), panel_width<T>,
-                                       2 * std::min(pairs_depth, words - k), left,
-                                       {panels_.pairs + at * words + k * panel_width<T>, panel_width<T>},
-                                       tile + row * panel_width<T>, panel_width<T>, true);
-                    }
-                return;
-            }
-        }
-#endif
-        multiply_block(block_, weights_, biases_, panels_.numbers + at * inner_, inner_, tile);
+    // tile [units][panel_width] of one panel.
+    void multiply(const T* panel, T* tile) const {
+        multiply_block(block_, weights_, biases_, panel, inner_, tile);
     }
 
   private:
     UnitBlock block_;
     std::int64_t inner_;
-    Panels<T> panels_;
-    T* biases_;
-    const T* weights_ = nullptr;
-#if MIAFAST_PAIRS
-    AmxOperand operand_{};
-    std::optional<AmxTiles> tiles_;
-#endif
+    T *biases_, *weights_;
 };

@@ -48,8 +48,7 @@ class AmxProducts {
         pair_columns(layer.input, layer.input_length, job_.batch, padded(layer.in + 1, 16), own.input,
                      row_length(own.inner / 2));
         multiply_tiles(padded(job_.batch, 16), layer.columns, own.inner,
-                       {own.input, row_length(own.inner / 2)}, {own.weight, layer.length}, out, length,
-                       false);
+                       {own.input, row_length(own.inner / 2)}, {own.weight, layer.length}, out, length);
     }
 
     void backward(const MlpLayer& layer, float* slope, std::int64_t slope_length, float* below,
@@ -61,12 +60,12 @@ class AmxProducts {
         turn(own.input_pairs, pairs, own.input_turned, turned, batch_ / 2, padded(layer.in + 1, 16));
         pair_rows(slope, slope_length, job_.batch, layer.columns, own.slope_pairs, layer.length);
         multiply_tiles(padded(layer.in + 1, 16), layer.columns, batch_, {own.input_turned, turned},
-                       {own.slope_pairs, layer.length}, layer.gradient, layer.length, false);
+                       {own.slope_pairs, layer.length}, layer.gradient, layer.length);
         if (!below) return;
         const std::int64_t length = row_length(own.out_inner / 2);
         pair_columns(slope, slope_length, job_.batch, layer.columns, own.slope, length);
         multiply_tiles(padded(job_.batch, 16), padded(layer.in, 16), own.out_inner, {own.slope, length},
-                       {own.weight_turned, row_length(layer.in)}, below, below_length, false);
+                       {own.weight_turned, row_length(layer.in)}, below, below_length);
     }
 
   private:

@@ -364,7 +364,7 @@ static void run(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& la
 
 static void train(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& layers, Arena& arena) {
 #if WIDTH == 16
-    if (job.bfloat16 && amx_available()) {
+    if (job.bfloat16 && isa_in_use() == Isa::amx) {
         AmxProducts products(job, layers, arena);
         run(job, model, layers, arena, products);
         return;

@@ -91,7 +91,7 @@ using Train = void (*)(const Job&, std::int64_t, std::vector<MlpLayer>&, Arena&)
 template <typename Job>
 Train<Job> choose() {
 #ifdef MIAFAST_AMX
-    if (isa_in_use() == Isa::avx512) return avx512::train;
+    if (isa_in_use() >= Isa::avx512) return avx512::train;
     if (isa_in_use() == Isa::avx2) return avx2::train;
 #endif
     return portable::train;

@@ -7,7 +7,8 @@
 //     void sums(const float* x, ...) { MIAFAST_PICK(sums)(x, ...); }
 //
 // No compiler flag raises the baseline, so one wheel runs everywhere. GCC on x86-64 builds all four; other
-// compilers and processors build those that need no target switch.
+// compilers and processors build those that need no target switch. AMX is one more above them: a kernel that
+// has a use for it asks whether it is the one in use, all others run as for AVX-512.
 #pragma once
 
 #include <algorithm>
@@ -30,6 +31,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include "intrinsics.h"
 #endif
+#if defined(MIAFAST_AVX) && defined(__linux__)
+#define MIAFAST_AMX 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #if defined(__GNUC__)
 #define MIAFAST_PREFETCH(address) __builtin_prefetch(address, 0, 1)  // any address will do: it is not read
@@ -41,9 +47,9 @@
 
 namespace miafast {
 
-enum class Isa : int { scalar, vector128, avx2, avx512 };
+enum class Isa : int { scalar, vector128, avx2, avx512, amx };
 
-inline constexpr const char* isa_names[] = {"scalar", "vector128", "avx2", "avx512"};
+inline constexpr const char* isa_names[] = {"scalar", "vector128", "avx2", "avx512", "amx"};
 
 inline bool isa_available(Isa isa) {
     switch (isa) {
@@ -66,6 +72,16 @@ inline bool isa_available(Isa isa) {
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl");
 #endif
+#ifdef MIAFAST_AMX
+        case Isa::amx: {
+            unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+            const bool amx = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+                             (edx >> 22 & 1) &&               // bfloat16
+                             (edx >> 24 & 1);                 // tiles
+            constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM: Linux grants it if asked
+            return amx && isa_available(Isa::avx512) && syscall(SYS_arch_prctl, request, tile_data) == 0;
+        }
+#endif
         default:
             return false;
     }
@@ -73,7 +89,7 @@ inline bool isa_available(Isa isa) {
 
 inline Isa best_isa() {
     static const Isa best = [] {
-        int isa = static_cast<int>(Isa::avx512);
+        int isa = static_cast<int>(Isa::amx);
         while (!isa_available(static_cast<Isa>(isa))) --isa;
         return static_cast<Isa>(isa);
     }();
@@ -81,12 +97,12 @@ inline Isa best_isa() {
 }
 
 // For tests: kernels use nothing above this.
-inline std::atomic<Isa> isa_limit{Isa::avx512};
+inline std::atomic<Isa> isa_limit{Isa::amx};
 
 inline Isa isa_in_use() { return std::min(isa_limit.load(std::memory_order_relaxed), best_isa()); }
 
 inline void limit_isa(const std::string& name) {
-    for (int isa = 0; isa < 4; ++isa) {
+    for (int isa = 0; isa < 5; ++isa) {
         if (name == isa_names[isa] && isa_available(static_cast<Isa>(isa))) {
             isa_limit = static_cast<Isa>(isa);
             return;
@@ -98,7 +114,7 @@ inline void limit_isa(const std::string& name) {
 
 inline std::vector<std::string> isas() {
     std::vector<std::string> names;
-    for (int isa = 0; isa < 4; ++isa) {
+    for (int isa = 0; isa < 5; ++isa) {
         if (isa_available(static_cast<Isa>(isa))) names.emplace_back(isa_names[isa]);
     }
     return names;
@@ -107,6 +123,7 @@ inline std::vector<std::string> isas() {
 template <typename Function>
 Function pick(Function scalar, Function vector128, Function avx2, Function avx512) {
     switch (isa_in_use()) {
+        case Isa::amx:
         case Isa::avx512:
             return avx512;
         case Isa::avx2:

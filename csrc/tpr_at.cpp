@@ -114,7 +114,7 @@ void for_each_block(const Score* scores, const bool* is_member, std::int64_t beg
                     Score least, const Keep& keep) {
     auto* filter = &filter_portable<members, strictly, Score>;
 #ifdef MIAFAST_AVX
-    if (isa_in_use() == Isa::avx512) filter = &filter_avx512<members, strictly>;
+    if (isa_in_use() >= Isa::avx512) filter = &filter_avx512<members, strictly>;
 #endif
     std::array<Score, kBlock + kLanes> survivors;
     for (; begin < end; begin += kBlock) {

@@ -486,6 +486,7 @@ def linear_confidence_cases() -> Iterator[Case]:
         yield Case(name, (exact, matrix.astype(exact.dtype if exact.dtype == np.float16 else np.float32), bias, labels))
     yield Case("broadcast", (np.broadcast_to(features[0], (3, 120, 24)), weight[0], None, labels))
     yield from _linear_of_odd_values()
+    yield from _linear_of_odd_sizes()
     yield Case("many-classes", _linear(150, 5003, 32), slow=True)
 
 
@@ -509,6 +510,27 @@ def _linear_of_odd_values() -> Iterator[Case]:
     for label in range(3):
         args = np.zeros((2, 1)), np.zeros((len(every), 3, 1)), every, np.full(2, label)
         yield Case(f"specials-{label}", args)
+
+
+def _linear_of_odd_sizes() -> Iterator[Case]:
+    """Numbers that kernels which split a float32 into smaller numbers may lose digits of, or not hold at all."""
+    features, weight, bias, labels = _linear(100, 70, 40, models=(2,), shared="features")
+    small = np.float32(2.0) ** -np.arange(40, dtype=np.float32)  # by column
+    largest, smallest = np.finfo(np.float32).max, np.float32(2.0**-126)
+    edge = np.where(features > 1, np.float32(2.0**32), features)
+    for name, x, matrix in (
+        ("columns-of-many-sizes", features * small * np.float32(1e6), weight / small * np.float32(1e-6)),
+        ("records-of-many-sizes", features * 10.0 ** (np.arange(100)[:, None] % 9), weight),
+        ("tiny-features", features * smallest, weight), ("denormal-features", features * smallest / 64, weight),
+        ("tiny-by-huge", features * smallest, weight / smallest / 4), ("at-the-limit", edge, weight),
+        ("below-the-limit", np.nextafter(edge, np.float32(0)), weight), ("tiny-weight", features, weight * smallest),
+        ("largest-features", np.where(features > 2, largest, features), weight * np.float32(1e-3)),
+        ("whole-numbers", np.round(features * 1e6), weight), ("almost-bfloat16", 1 + np.round(features) / 256, weight),
+        ("one-broken-model", features, np.where(np.arange(2)[:, None, None] & (weight > 8), np.inf, weight)),
+    ):  # fmt: skip
+        yield Case(name, (x.astype(np.float32), matrix.astype(np.float32), bias, labels))
+    own = np.stack([features, np.where(features > 2, np.float32(1e20), features)])
+    yield Case("one-model-of-huge-features", (own, weight, bias, labels))
 
 
 def _mlp_confidence_tolerance(case: Case, expected: np.ndarray) -> Any:
@@ -556,6 +578,13 @@ def mlp_confidence_cases() -> Iterator[Case]:
     diverged[1, 17] = np.nan
     diverged[2, -1] = np.inf
     yield Case("not-finite", (bits.args[0], diverged, bits.args[2]), bits.kwargs)
+    deep = _stack_case("deep", (70, 40, 50, 30), records=200)
+    x, weights, labels = deep.args
+    for name, factor in (("huge", 1e8), ("infinite", np.inf), ("tiny", 1e-20)):  # hidden layers' outputs
+        scaled = weights.copy()
+        scaled[1, : 71 * 40] *= np.float32(factor)
+        yield Case(f"{name}-hidden", (x, scaled, labels), deep.kwargs)
+    yield _stack_case("weights-beyond-the-cache", (600, 700, 200), models=2, records=70)
 
 
 # mlp_steps

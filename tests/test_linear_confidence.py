@@ -87,6 +87,29 @@ def test_what_bfloat16_holds_exactly_loses_no_digits() -> None:
     np.testing.assert_allclose(found.phi, mf.logit_confidence(logits, LABELS), rtol=3e-6, atol=3e-5)
 
 
+@pytest.mark.parametrize("scale", ["plain", "columns", "records", "outliers", "positive"])
+def test_no_instruction_set_is_less_exact_than_plain_float32(scale: str, limited_isa: object) -> None:
+    """Each path's error against the float64 truth, next to that of one product after the other."""
+    draw = np.random.default_rng(1)
+    features, weight = draw.normal(size=(500, 200)), draw.normal(size=(64, 200)) / 5
+    sizes = 10.0 ** draw.integers(-6, 7, 200)
+    if scale == "columns":
+        features, weight = features * sizes, weight / sizes
+    elif scale == "records":
+        features *= 10.0 ** draw.integers(-6, 3, (500, 1))
+    elif scale == "outliers":
+        features = draw.standard_cauchy(features.shape)
+    elif scale == "positive":
+        features, weight = abs(features), abs(weight)
+    args = features.astype(np.float32), weight.astype(np.float32), None, draw.integers(64, size=500)
+    truth = mf.linear_confidence(*(None if each is None else each.astype(np.float64) for each in args[:3]), args[3]).phi
+    error = {}
+    for isa in _native.isas():
+        limited_isa(isa)  # type: ignore[operator]
+        error[isa] = np.sqrt(np.mean(((mf.linear_confidence(*args).phi - truth) / (1 + abs(truth))) ** 2))
+    assert max(error.values()) <= 1.1 * error["scalar"]
+
+
 def test_tensors_give_tensors() -> None:
     torch = pytest.importorskip("torch")
     features = torch.from_numpy(FEATURES).bfloat16()
