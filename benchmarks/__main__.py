@@ -24,7 +24,7 @@ def main() -> int:
         ("influence", "internal influence against one record at a time"),
         ("climbing", "synthesis by hill climbing against one record at a time"),
         ("papers", "a paper's tables, measured again"),
-        ("systems", "poisoning and inversion: what each finds"),
+        ("systems", "poisoning, inversion, exposure, extraction: what each finds"),
         ("debugging-dp", "DP-SGD with planted mistakes, audited"),
     ):
         command = commands.add_parser(name, help=help_text)

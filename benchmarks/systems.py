@@ -1,7 +1,8 @@
-"""Poisoning, inversion and exposure on real data: what each finds."""
+"""Poisoning, inversion, exposure and extraction on real data: what each finds."""
 
 from __future__ import annotations
 
+import lzma
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,8 +13,8 @@ import numpy as np
 
 import miafast as mf
 from benchmarks.table import Column, Section
-from miafast.inversion import judge, within
-from miafast.shadow import train
+from miafast.extraction.from_text import expose, extract_from
+from miafast.inversion_report import audit_inversion
 
 Found = list[tuple[str, str, str | None, bool | None]]  # what, value, promised, kept
 
@@ -78,16 +79,7 @@ def digits(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Found:
 
 def inverted(records: mf.Records, *, epochs: int) -> Found:
     """MI-Face on a model of one half, judged by a model of the other half."""
-    order = np.random.default_rng(0).permutation(len(records)) % 2
-    halves = np.stack([order == side for side in (0, 1)])
-    inputs = records.inputs()
-    models = train(mf.Recipe(hidden=(64,), epochs=epochs, batch_size=32), records, halves, models=[0, 1], seed=0)
-    found = mf.invert(
-        lambda x: models.forward(x)[0], records.shape, classes=records.classes, momentum=0.9,
-        process=within(float(inputs.min()), float(inputs.max())),
-    )  # fmt: skip
-    others = replace(records, x=records.x[halves[1]], y=records.y[halves[1]])
-    success = judge(found, lambda x: models.forward(x)[1], others)
+    success = audit_inversion(records, mf.Recipe(hidden=(64,), epochs=epochs, batch_size=32)).success
     chance = 1 / records.classes
     recognised = ("recognised by the other model", f"{success.accuracy:.0%}", "well above chance")
     return [
@@ -98,10 +90,46 @@ def inverted(records: mf.Records, *, epochs: int) -> Found:
     ]
 
 
+def told_secrets(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Found:
+    """Canaries in Tiny Shakespeare: three of each number of copies, each a secret of its own."""
+    del workdir
+    text = _shakespeare(data_dir, 20_000 if smoke else 100_000)
+    found = expose(text, "my pin is ####. ", copies=(0, 0, 0, 1, 1, 1, 10, 10, 10))
+    bits = {copies: [each.exposure for each in found.canaries if each.copies == copies] for copies in (0, 1, 10)}
+    told: Found = [(f"exposure, {copies} copies", f"{_spread(each, '.1f')} bits of 13.3", None, None)
+                   for copies, each in bits.items()]  # fmt: skip
+    apart = min(bits[10]) > max(bits[1])
+    return [*told, ("10 copies, the lowest, and 1 copy, the highest",
+                    f"{min(bits[10]):.1f} and {max(bits[1]):.1f}", "far above", apart)]  # fmt: skip
+
+
+def told_text(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Found:
+    """A paragraph put 40 times into Tiny Shakespeare: does it come out, and first?"""
+    del workdir
+    text = _shakespeare(data_dir, 20_000 if smoke else 100_000)
+    secret = "The red key lies under the third stone by the old well; tell nobody of it, and burn this letter.\n"
+    every = len(text) // 40
+    text = "".join(text[begin : begin + every] + secret for begin in range(0, len(text), every))
+    found = extract_from(text, count=50 if smoke else 400, length=100, decay=0).found
+    rest = found.verbatim.mean()
+    told: Found = [("verbatim, all texts", f"{rest:.1%} of {len(found.texts)}", None, None)]
+    for by in found.scores:
+        top = found.verbatim_of_top(by, 10)
+        promise = "ranked first" if by == "perplexity" else None
+        told.append((f"verbatim, first 10 by {by}", f"{top:.1%}", promise, top > 2 * rest if promise else None))
+    return told
+
+
+def _shakespeare(data_dir: Path | None, characters: int) -> str:
+    return lzma.open(Path(str(data_dir)) / "tinyshakespeare" / "input.txt.xz", "rt").read()[:characters]
+
+
 CASES = {
     "truth-serum": Case(f"MNIST, 24 models, 100 targets, {REPETITIONS} ×", truth_serum, needs_files=True),
     "mi-face-digits": Case("digits, MLP 64-64-10", digits, needs_files=False),
     "mi-face-lfw": Case("LFW, 7 people, MLP 1850-64-7", faces, needs_files=True),
+    "exposure": Case("100,000 characters, GRU of 64 units", told_secrets, needs_files=True),
+    "extraction": Case("100,000 characters, GRU of 64 units", told_text, needs_files=True),
 }
 COLUMNS = (
     Column("system", "title"),
@@ -113,7 +141,7 @@ COLUMNS = (
 SAYS = (
     f"All randomness fixed. Truth Serum: median (lowest–highest) of {REPETITIONS} repetitions, each with its own pool, "
     "targets, wrong labels and models, at the one setting of nine tried before that had shown the effect, with "
-    "seeds not used then. The others: one run each."
+    "seeds not used then. Exposure: of three canaries. The others: one run each."
 )
 
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.markup import escape
 
 import miafast as mf
+from miafast import cli_systems
 from miafast.attacks import ATTACKS, ON_DEMAND
 from miafast.audit import report_on
+from miafast.cli_options import (
+    Data,
+    DataDir,
+    File,
+    First,
+    Label,
+    Out,
+    Part,
+    Seed,
+    Text,
+    check_out,
+    load,
+    numbers,
+    option,
+    recipe_option,
+)
 from miafast.plan import Attack, compared_attacks
 from miafast.queries import Query
 from miafast.report import Report
@@ -31,65 +45,51 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-def _option(help: str) -> Any:
-    return typer.Option(help=escape(help))
-
-
-def _recipe_option(help: str) -> Any:
-    return typer.Option(help=escape(f"{help} [default: fits the data]".strip()), rich_help_panel="Recipe")
-
-
-Text: TypeAlias = str | None
-File: TypeAlias = Path | None
-
-Out = Annotated[Path, _option("Folder for report.html, roc.png, report.json and the scores.")]
-ScoresForm = Annotated[str, _option("Form of the scores: csv or parquet.")]
-Attacks = Annotated[
-    str, _option(f"Names with commas between, the headline first, or all (but {', '.join(ON_DEMAND)}).")
-]
-Variance = Annotated[str, _option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
-Center = Annotated[str, _option("LiRA's centres: mean or median.")]
-Tail = Annotated[str, _option("Offline LiRA's test: one-sided or two-sided.")]
+ScoresForm = Annotated[str, option("Form of the scores: csv or parquet.")]
+Attacks = Annotated[str, option(f"Names with commas between, the headline first, or all (but {', '.join(ON_DEMAND)}).")]
+Variance = Annotated[str, option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
+Center = Annotated[str, option("LiRA's centres: mean or median.")]
+Tail = Annotated[str, option("Offline LiRA's test: one-sided or two-sided.")]
 
 
 @app.command()
 def audit(
-    data: Annotated[str, _option("A built-in name (digits, location30, cifar10 …) or FILE.npz, .csv or .parquet.")],
+    data: Data,
     out: Out = Path("report"),
-    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
-    label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
-    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    data_dir: DataDir = None,
+    label: Label = None,
+    part: Part = "all",
     standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
-    shadows: Annotated[int, _option("Shadow models to train.")] = 64,
-    seed: Annotated[int, _option("All randomness follows from it.")] = 0,
-    membership: Annotated[str, _option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
-    queries: Annotated[Text, _option("1, 2, 18, 162, or names: identity,mirror. [default: 2 if trained so]")] = None,
+    shadows: Annotated[int, option("Shadow models to train.")] = 64,
+    seed: Seed = 0,
+    membership: Annotated[str, option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
+    queries: Annotated[Text, option("1, 2, 18, 162, or names: identity,mirror. [default: 2 if trained so]")] = None,
     attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
     white_box: Annotated[
-        Text, _option("Layers, such as 1,2: a target trained on half of the records is attacked from inside as well.")
+        Text, option("Layers, such as 1,2: a target trained on half of the records is attacked from inside as well.")
     ] = None,
-    target_logits: Annotated[File, _option("Your model's logits: .npy [records(, queries), classes].")] = None,
-    is_member: Annotated[File, _option("Which records your model was trained on: .npy bool [records].")] = None,
-    model: Annotated[Text, _recipe_option("logistic, mlp, conv or resnet9.")] = None,
-    hidden: Annotated[Text, _recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
-    activation: Annotated[Text, _recipe_option("relu or tanh.")] = None,
-    optimizer: Annotated[Text, _recipe_option("sgd, adam or adamw.")] = None,
-    learning_rate: Annotated[float | None, _recipe_option("")] = None,
-    momentum: Annotated[float | None, _recipe_option("For sgd.")] = None,
-    weight_decay: Annotated[float | None, _recipe_option("")] = None,
-    epochs: Annotated[int | None, _recipe_option("")] = None,
-    batch_size: Annotated[int | None, _recipe_option("")] = None,
-    schedule: Annotated[Text, _recipe_option("constant, cosine, linear, step or triangle.")] = None,
-    dropout: Annotated[float | None, _recipe_option("")] = None,
-    label_smoothing: Annotated[float | None, _recipe_option("")] = None,
-    augment: Annotated[Text, _recipe_option("mirror, shift, mirror,shift or none.")] = None,
-    dtype: Annotated[Text, _recipe_option("float32 or bfloat16.")] = None,
-    defense: Annotated[Text, _option("Such as top-k:3, label-only, l2:0.001 or dp-sgd:8; commas for several.")] = None,
-    device: Annotated[str, _option("cpu or cuda.")] = "cpu",
-    workdir: Annotated[File, _option("Folder of the resumable run. [default: OUT/run]")] = None,
+    target_logits: Annotated[File, option("Your model's logits: .npy [records(, queries), classes].")] = None,
+    is_member: Annotated[File, option("Which records your model was trained on: .npy bool [records].")] = None,
+    model: Annotated[Text, recipe_option("logistic, mlp, conv or resnet9.")] = None,
+    hidden: Annotated[Text, recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
+    activation: Annotated[Text, recipe_option("relu or tanh.")] = None,
+    optimizer: Annotated[Text, recipe_option("sgd, adam or adamw.")] = None,
+    learning_rate: Annotated[float | None, recipe_option("")] = None,
+    momentum: Annotated[float | None, recipe_option("For sgd.")] = None,
+    weight_decay: Annotated[float | None, recipe_option("")] = None,
+    epochs: Annotated[int | None, recipe_option("")] = None,
+    batch_size: Annotated[int | None, recipe_option("")] = None,
+    schedule: Annotated[Text, recipe_option("constant, cosine, linear, step or triangle.")] = None,
+    dropout: Annotated[float | None, recipe_option("")] = None,
+    label_smoothing: Annotated[float | None, recipe_option("")] = None,
+    augment: Annotated[Text, recipe_option("mirror, shift, mirror,shift or none.")] = None,
+    dtype: Annotated[Text, recipe_option("float32 or bfloat16.")] = None,
+    defense: Annotated[Text, option("Such as top-k:3, label-only, l2:0.001 or dp-sgd:8; commas for several.")] = None,
+    device: Annotated[str, option("cpu or cuda.")] = "cpu",
+    workdir: Annotated[File, option("Folder of the resumable run. [default: OUT/run]")] = None,
     scores: ScoresForm = "csv",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
@@ -100,11 +100,11 @@ def audit(
     from miafast.shadow import recipe_for
 
     workdir = out / "run" if workdir is None else workdir
-    _check_out(out, scores)
+    check_out(out, scores)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     options: dict[str, Any] = {
-        "hidden": _numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
+        "hidden": numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
         "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
         "augment": _names(augment), "dtype": dtype,
@@ -134,11 +134,11 @@ def audit(
 
 @app.command()
 def score(
-    shadow: Annotated[Path, _option("Signals phi, .npy [models, records(, queries)]; logits with --labels.")],
-    in_mask: Annotated[Path, _option("Which model was trained on what: .npy bool [models, records].")],
-    target: Annotated[File, _option("The target's phi (or logits); without it every model in turn.")] = None,
-    is_member: Annotated[File, _option("The target's members, .npy bool [records]: adds a report.")] = None,
-    labels: Annotated[File, _option("Labels, .npy [records]: the arrays are logits with a last axis classes.")] = None,
+    shadow: Annotated[Path, option("Signals phi, .npy [models, records(, queries)]; logits with --labels.")],
+    in_mask: Annotated[Path, option("Which model was trained on what: .npy bool [models, records].")],
+    target: Annotated[File, option("The target's phi (or logits); without it every model in turn.")] = None,
+    is_member: Annotated[File, option("The target's members, .npy bool [records]: adds a report.")] = None,
+    labels: Annotated[File, option("Labels, .npy [records]: the arrays are logits with a last axis classes.")] = None,
     out: Out = Path("report"),
     attacks: Attacks = "lira-online",
     variance: Variance = "auto",
@@ -148,7 +148,7 @@ def score(
 ) -> None:
     """Score arrays on disk: no training and no torch. Writes scores.npy, and a report where membership is known."""
     with_report = target is None or is_member is not None
-    _check_out(out, scores, report=with_report)
+    check_out(out, scores, report=with_report)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     classes = None if labels is None else _array(labels, "--labels")
     phi, mask = _phi(_array(shadow, "--shadow"), classes), _array(in_mask, "--in-mask")
@@ -180,7 +180,7 @@ def report(
     scores: ScoresForm = "csv",
 ) -> None:
     """Attack again and rebuild the report from a finished run; nothing is trained."""
-    _check_out(out, scores)
+    check_out(out, scores)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     with reopen(workdir) as store:
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
@@ -190,41 +190,41 @@ def report(
 
 @app.command()
 def audit_dp(
-    data: Annotated[str, _option("A built-in name (digits, mnist …) or FILE.npz, .csv or .parquet.")],
+    data: Data,
     out: Out = Path("report"),
-    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
-    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
-    records: Annotated[int | None, _option("Use the first so many records. [default: all]")] = None,
-    epsilon: Annotated[float | None, _option("The claim. [default: what an accountant says]")] = None,
-    delta: Annotated[float, _option("Of (epsilon, delta)-DP.")] = 1e-5,
-    mode: Annotated[str, _option("many-runs (with and without one canary) or one-run (many canaries).")] = "many-runs",
-    canary: Annotated[Text, _option("mislabelled, blank, random or gradient. [default: fits the mode]")] = None,
-    runs: Annotated[int, _option("many-runs: models with the canary, and as many without.")] = 1000,
-    canaries: Annotated[int, _option("one-run: how many.")] = 1000,
-    method: Annotated[Text, _option("clopper-pearson, gdp, bayesian, one-run or f-dp one-run.")] = None,
-    confidence: Annotated[float, _option("That epsilon is not overstated.")] = 0.95,
-    sees: Annotated[str, _option("final or last-update: what is looked at of the models.")] = "final",
-    seed: Annotated[int, _option("All randomness follows from it.")] = 0,
-    hidden: Annotated[Text, _option("Hidden layers: 32 or 64,32; none for logistic regression.")] = "32",
-    learning_rate: Annotated[float, _option("Of DP-SGD.")] = 0.5,
-    steps: Annotated[int, _option("Batches to train on.")] = 300,
-    batch_size: Annotated[int, _option("Expected records per Poisson batch.")] = 64,
-    clip: Annotated[float, _option("Length that gradients are clipped to.")] = 1.0,
-    noise_multiplier: Annotated[float, _option("Standard deviation of the noise over the clipping norm.")] = 1.0,
-    mistake: Annotated[str, _option("Plant a mistake: see miafast.shadow.private.MISTAKES.")] = "none",
+    data_dir: DataDir = None,
+    label: Label = None,
+    part: Part = "all",
+    records: First = None,
+    epsilon: Annotated[float | None, option("The claim. [default: what an accountant says]")] = None,
+    delta: Annotated[float, option("Of (epsilon, delta)-DP.")] = 1e-5,
+    mode: Annotated[str, option("many-runs (with and without one canary) or one-run (many canaries).")] = "many-runs",
+    canary: Annotated[Text, option("mislabelled, blank, random or gradient. [default: fits the mode]")] = None,
+    runs: Annotated[int, option("many-runs: models with the canary, and as many without.")] = 1000,
+    canaries: Annotated[int, option("one-run: how many.")] = 1000,
+    guesses: Annotated[int | None, option("one-run: on how many; the others abstain. [default: a fifth]")] = None,
+    method: Annotated[Text, option("clopper-pearson, gdp, bayesian, one-run or f-dp one-run.")] = None,
+    confidence: Annotated[float, option("That epsilon is not overstated.")] = 0.95,
+    sees: Annotated[str, option("final or last-update: what is looked at of the models.")] = "final",
+    seed: Seed = 0,
+    hidden: Annotated[Text, option("Hidden layers: 32 or 64,32; none for logistic regression.")] = "32",
+    learning_rate: Annotated[float, option("Of DP-SGD.")] = 0.5,
+    steps: Annotated[int, option("Batches to train on.")] = 300,
+    batch_size: Annotated[int, option("Expected records per Poisson batch.")] = 64,
+    clip: Annotated[float, option("Length that gradients are clipped to.")] = 1.0,
+    noise_multiplier: Annotated[float, option("Standard deviation of the noise over the clipping norm.")] = 1.0,
+    mistake: Annotated[str, option("Plant a mistake: see miafast.shadow.private.MISTAKES.")] = "none",
 ) -> None:
     """Try to refute DP-SGD's privacy claim: train with and without canaries, and bound epsilon from below."""
-    _check_out(out, "csv")
-    pool = mf.load(data, data_dir=data_dir, part=part)
-    if records is not None:
-        pool = replace(pool, x=pool.x[:records], y=pool.y[:records])
+    check_out(out)
+    pool = load(data, data_dir=data_dir, label=label, part=part, records=records)
     recipe = mf.PrivateRecipe(
-        hidden=() if hidden in (None, "none") else _numbers(hidden, "--hidden") or (), learning_rate=learning_rate,
+        hidden=() if hidden in (None, "none") else numbers(hidden, "--hidden") or (), learning_rate=learning_rate,
         steps=steps, batch_size=batch_size, clip=clip, noise_multiplier=noise_multiplier, mistake=mistake,
     )  # fmt: skip
     found = mf.audit_dp(
         pool, recipe, epsilon=epsilon, delta=delta, mode=mode, canary=canary, runs=runs, canaries=canaries,
-        method=method, confidence=confidence, sees=sees, seed=seed,
+        guesses=guesses, method=method, confidence=confidence, sees=sees, seed=seed,
     )  # fmt: skip
     found.save(out)
     print(found)
@@ -234,20 +234,20 @@ def audit_dp(
 @app.command()
 def explain(
     record: Annotated[int, typer.Argument(help="Which record, counted from 0.")],
-    data: Annotated[str, _option("A built-in name (digits, mnist …) or FILE.npz, .csv or .parquet.")],
-    layer: Annotated[str, _option("Where the model is cut; what follows is retrained without the record.")],
-    out: Annotated[Path, _option("Folder for explanation.html.")] = Path("report"),
-    data_dir: Annotated[File, _option("Where built-in data sets that are files lie.")] = None,
-    label: Annotated[Text, _option("Name of the label column of a CSV or Parquet file.")] = None,
-    part: Annotated[str, _option("all, train or test, where a data set has parts.")] = "all",
+    data: Data,
+    layer: Annotated[str, option("Where the model is cut; what follows is retrained without the record.")],
+    out: Annotated[Path, option("Folder for explanation.html.")] = Path("report"),
+    data_dir: DataDir = None,
+    label: Label = None,
+    part: Part = "all",
     standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
-    proxies: Annotated[int, _option("How many to compare the target with.")] = 3,
-    seed: Annotated[int, _option("All randomness follows from it, the half that the target is trained on too.")] = 0,
-    model: Annotated[Text, _recipe_option("logistic, mlp or conv.")] = None,
-    hidden: Annotated[Text, _recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
-    learning_rate: Annotated[float | None, _recipe_option("")] = None,
-    epochs: Annotated[int | None, _recipe_option("")] = None,
-    batch_size: Annotated[int | None, _recipe_option("")] = None,
+    proxies: Annotated[int, option("How many to compare the target with.")] = 3,
+    seed: Annotated[int, option("All randomness follows from it, the half that the target is trained on too.")] = 0,
+    model: Annotated[Text, recipe_option("logistic, mlp or conv.")] = None,
+    hidden: Annotated[Text, recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
+    learning_rate: Annotated[float | None, recipe_option("")] = None,
+    epochs: Annotated[int | None, recipe_option("")] = None,
+    batch_size: Annotated[int | None, recipe_option("")] = None,
 ) -> None:
     """Draw what the inputs of one record do in a target, and in proxies that were not trained on the record.
 
@@ -255,12 +255,12 @@ def explain(
     """
     from miafast.shadow import recipe_for
 
-    _check_out(out, "csv")
+    check_out(out, "csv")
     records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     if not 0 <= record < len(records):
         raise ValueError(f"RECORD {record} is not there; {records.name} has records 0 … {len(records) - 1}.")
     options: dict[str, Any] = {
-        "model": model, "hidden": _numbers(hidden, "--hidden"), "learning_rate": learning_rate, "epochs": epochs,
+        "model": model, "hidden": numbers(hidden, "--hidden"), "learning_rate": learning_rate, "epochs": epochs,
         "batch_size": batch_size,
     }  # fmt: skip
     recipe = replace(recipe_for(records), **{name: given for name, given in options.items() if given is not None})
@@ -293,6 +293,10 @@ def bench(
     print(throughput.HEADER)
     for each in found:
         print(each, flush=True)
+
+
+for command in (cli_systems.poison, cli_systems.invert, cli_systems.exposure, cli_systems.extract):
+    app.command()(command)
 
 
 @app.command()
@@ -332,15 +336,6 @@ def _queries(given: str | None) -> int | tuple[Query, ...] | None:
     return int(given) if given.isdigit() else tuple(re.split(r",(?=[a-z])", given))
 
 
-def _numbers(given: str | None, option: str) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    try:
-        return tuple(int(part) for part in given.split(",") if part)
-    except ValueError:
-        raise ValueError(f"{option} {given!r} is not whole numbers with commas between, such as 256,128.") from None
-
-
 def _names(given: str | None) -> tuple[str, ...] | None:
     return None if given is None else () if given == "none" else tuple(given.split(","))
 
@@ -373,21 +368,6 @@ def _signals(phi: Array, in_mask: Array, labels: Array | None, *, has_target: bo
         phi=phi if phi.ndim == 3 else phi[:, :, None], in_mask=in_mask, has_target=has_target,
         labels=np.zeros(phi.shape[1], np.int64) if labels is None else np.asarray(labels),
     )  # fmt: skip
-
-
-def _check_out(out: Path, scores: str, *, report: bool = True) -> None:
-    """Refuse before long work what would fail when the report is saved."""
-    if scores not in ("csv", "parquet"):
-        raise ValueError(f"--scores {scores!r} is not known; choose csv or parquet.")
-    needed = (["matplotlib", "jinja2"] if report else []) + (["pyarrow"] if scores == "parquet" else [])
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"{' and '.join(missing)} not installed, needed for the report: pip install 'miafast[report,data]'."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise PermissionError(f"--out {str(out)!r} cannot be written to; choose another folder.")
 
 
 def _finish(report: Report, out: Path, scores: str) -> None:
