@@ -13,7 +13,7 @@ from torch import nn
 from miafast.shadow.random import integer, permutation, stream
 from miafast.tables import Array
 
-_STEPS, _BATCH, _RATE = 400, 128, 1e-2  # Adam for hidden units; a weighted sum is solved to convergence
+_STEPS, _BATCH, _RATE = 600, 128, 1e-2  # Adam for hidden units; a weighted sum is solved to convergence
 
 
 class Evidence(NamedTuple):
