@@ -46,7 +46,10 @@ def _every() -> Iterator[Any]:
     for op_name in OPS:
         for case in CASES[op_name][0]():
             sorts = case.kwargs.get("center") == "median"  # seconds in the interpreter: few records are enough
-            if not (sorts and case.args[1].shape[1] > 20) and not (op_name == ALL_TARGETS and "-float64-" in case.name):
+            slow = (op_name == ALL_TARGETS and "-float64-" in case.name) or (
+                op_name == "linear_confidence" and "specials" in case.name  # its float64 is `signals`
+            )
+            if not (sorts and case.args[1].shape[1] > 20) and not slow:
                 marks = [pytest.mark.slow] if case.slow else []
                 yield pytest.param(op_name, case, id=f"{op_name}-{case.name}", marks=marks)
 
@@ -54,6 +57,8 @@ def _every() -> Iterator[Any]:
 @interpreted
 @pytest.mark.parametrize(("op_name", "case"), list(_every()))
 def test_twin_agrees_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
+    # The interpreter's products of bfloat16 are of their bits.
+    monkeypatch.setattr("miafast.ops.triton.linear_confidence.TENSOR_CORES", (torch.float16,))
     if op_name == ALL_TARGETS:
         for name, value in (("LANES", 1024), ("SORTED", 128)):
             monkeypatch.setattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), name, value)

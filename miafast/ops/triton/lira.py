@@ -94,6 +94,7 @@ def sides_kernel(
         inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
         in_count, in_mean, in_squares = _add(in_count, in_mean, in_squares, x, used & inside)
         out_count, out_mean, out_squares = _add(out_count, out_mean, out_squares, x, used & (inside == 0))
+    real: tl.constexpr = distance.dtype.element_ty
     pivot = tl.load(shadow).to(tl.float64)
     pivot = tl.where(tl.abs(pivot) < float("inf"), pivot, 0.0)
     for side in tl.static_range(2):
@@ -102,7 +103,6 @@ def sides_kernel(
         around = in_squares if side == 0 else out_squares
         center = mean
         if MEDIAN:
-            real: tl.constexpr = distance.dtype.element_ty
             x, model = ranked(signal, mask, model_stride, mask_model_stride, models, live, 1 - side, real, COLUMNS)
             whole = count.to(tl.int64)[:, None]
             low = tl.sum(tl.where(model == (whole - 1) // 2, x, 0.0), axis=1)
