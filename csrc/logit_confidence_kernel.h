@@ -16,7 +16,8 @@ inline void finish_phi(const Logits& logits, const char* first, std::int64_t cou
     for (std::int64_t i = 0; i < count; i += lanes<V>) {  // the arrays are whole vectors long
         const V top = load<V>(largest + i);
         far = max(abs(top), far);
-        store<V>(result + i, (load<V>(of_label + i) - top) - log(load<V>(sum + i)));
+        const V total = load<V>(sum + i);  // 1 or more, or NaN
+        store<V>(result + i, (load<V>(of_label + i) - top) - (log_of_normal(total) + T{0} * total));
     }
     if (max_of_lanes(far) == infinity) {
         for (std::int64_t i = 0; i < count; ++i) {

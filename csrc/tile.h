@@ -238,6 +238,30 @@ inline std::int64_t fill_vectors([[maybe_unused]] const Logits& logits, [[maybe_
     return filled;
 }
 
+// Moves the labels' logits from a tile to `of_label`; -infinity takes their places. Of few classes all are
+// compared with the label: single numbers that are written to the tile would hold up the vectors read next.
+template <typename T, typename Index>
+inline void take_labels(T* tile, std::int64_t classes, std::int64_t width, const Index* labels, T* of_label) {
+    using V = VectorOf<T>;
+    constexpr T none = -std::numeric_limits<T>::infinity();
+    if (lanes<V> == 1 || classes > 2 * lanes<V>) {
+        for (std::int64_t record = 0; record < width; ++record) {
+            of_label[record] = std::exchange(tile[labels[record] * width + record], none);
+        }
+        return;
+    }
+    for (std::int64_t i = 0; i < width; i += lanes<V>) {
+        const auto label = load_index<V>(labels + i);
+        V own{};
+        for (std::int64_t c = 0; c < classes; ++c) {
+            const V z = load<V>(tile + c * width + i);
+            own = select(label == static_cast<Index>(c), z, own);
+            store<V>(tile + c * width + i, select(label == static_cast<Index>(c), broadcast<V>(none), z));
+        }
+        store<V>(of_label + i, own);
+    }
+}
+
 // A tile of the `count` records that start at `first`. The label's logit goes to `of_label`, -infinity takes
 // its place; lanes past `count` repeat the last record.
 template <typename Stored, typename T, typename Index>
@@ -259,14 +283,9 @@ inline void fill_tile(const Logits& logits, const char* first, std::int64_t coun
                              tile + c * width + filled);
         }
     }
-    for (std::int64_t record = 0; record < count; ++record) {
-        T& label_logit = tile[labels[record] * width + record];
-        of_label[record] = label_logit;
-        label_logit = -std::numeric_limits<T>::infinity();
-    }
     for (std::int64_t record = count; record < width; ++record) {
         labels[record] = labels[count - 1];
-        of_label[record] = of_label[count - 1];
         for (std::int64_t c = 0; c < classes; ++c) tile[c * width + record] = tile[c * width + count - 1];
     }
+    take_labels(tile, classes, width, labels, of_label);
 }
