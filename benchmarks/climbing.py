@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.cases import Disagreement
 from benchmarks.table import Column, Section
-from benchmarks.timing import Spread
+from miafast.bench.timing import Spread
 from miafast.synthesis import climb
 from miafast.tables import Array
 

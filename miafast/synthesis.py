@@ -70,7 +70,9 @@ def climb(
         step = hash_of(keys[rows], asked)
         of_class = y[np.arange(len(rows)), classes[rows]]
         better = of_class >= confidence
-        done = better & (of_class > conf_min) & (y.argmax(axis=1) == classes[rows]) & (_uniform(step, 0) < of_class)
+        done = better & (of_class > conf_min)
+        near = np.flatnonzero(done)
+        done[near] = (y[near].argmax(axis=1) == classes[rows[near]]) & (_uniform(step[near], 0) < of_class[near])
         best[better], confidence[better] = proposal[better], of_class[better]
         rejected = np.where(better, 0, rejected + 1)
         halve = rejected > rej_max
