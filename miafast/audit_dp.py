@@ -49,6 +49,7 @@ def audit_dp(
     knows the canary. The threshold is fixed on ``threshold_runs`` further models. The audit looks after an eighth, a
     quarter, a half and all of the runs, each look with a quarter of the error, and stops once the claim is refuted.
     **one-run** trains a single model with many canaries, each in by a fair coin of its own, and counts right guesses.
+    It looks once: all canaries are trained on together, so an earlier look would spend confidence and save no training.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def audit_dp(
         recipe, "gradient" (one parameter pushed by the whole clipping norm). By default random in many runs,
         mislabelled in one.
     threshold_runs: models with, and as many without; a quarter of ``runs`` by default.
-    guesses: of one run, as in `epsilon_lower_bound`; by default a fifth of the canaries, but all in gradient space.
+    guesses: of one run, as in `epsilon_lower_bound`, the rest abstained from and fixed before training; by default a
+        fifth of the canaries, but all in gradient space.
     method: as in `epsilon_lower_bound`; "clopper-pearson" in many runs and "one-run" in one by default.
     sees: what is looked at of a recipe's models: "final" (what all of training changed) or "last-update" (what the
         last step changed: DP-SGD promises its epsilon to those who see every step).
