@@ -31,6 +31,9 @@ def main() -> int:
         command.add_argument("--only", action="append", metavar="NAME", help="run this case (may be repeated)")
         if name == "ops":
             command.add_argument("--rounds", type=int, default=15, help="rounds at most (%(default)s)")
+            command.add_argument(
+                "--device", help="time the twins on this device: cuda (cpu: their interpreter, to try)"
+            )
         command.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds; nothing is saved")
         command.add_argument("--out", type=Path, default=table.RESULTS, help="folder of the results (%(default)s)")
         if name in ("train", "audit"):
@@ -47,11 +50,15 @@ def main() -> int:
 
 def run(asked: argparse.Namespace) -> int:
     """Run the asked cases one by one, print and save; 1 when a way disagrees with the truth."""
-    bench = importlib.import_module(f"benchmarks.{asked.command.replace('-', '_')}")
+    on_device = asked.command == "ops" and asked.device is not None
+    bench = importlib.import_module(
+        "benchmarks.device_ops" if on_device else f"benchmarks.{asked.command.replace('-', '_')}"
+    )
     bench = bench.paper(asked.paper) if asked.command == "papers" else bench
     if unknown := set(asked.only or ()) - set(bench.CASES):
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
+    speed = 1e9 * where.get("device_copy_gb_per_s" if on_device else "read_gb_per_s", where["read_gb_per_s"])
     known, options = inspect.signature(bench.run).parameters, {}
     for name in OPTIONS & vars(asked).keys():
         value = vars(asked)[name]
@@ -62,7 +69,7 @@ def run(asked: argparse.Namespace) -> int:
     failed = []
     for name in asked.only or bench.CASES:
         try:
-            done = bench.run(name, read_bytes_per_s=where["read_gb_per_s"] * 1e9, smoke=asked.smoke, **options)
+            done = bench.run(name, read_bytes_per_s=speed, smoke=asked.smoke, **options)
         except Disagreement as error:
             failed.append(str(error))
             continue

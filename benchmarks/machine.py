@@ -17,12 +17,16 @@ def describe(*, bandwidth_mib: int = 1024) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short commit, with a plus when the sources differ from it."""
-    head = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", *SOURCES], capture_output=True, text=True, check=True
-    )
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    """The short commit, with a plus when the sources differ from it; "unknown" outside a repository."""
+    try:
+        head = _git("rev-parse", "--short=10", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if _git("status", "--porcelain", "--", *SOURCES) else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def slug(where: dict[str, Any]) -> str:

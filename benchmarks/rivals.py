@@ -9,7 +9,6 @@ import numpy as np
 import scipy.special
 import scipy.stats
 import torch
-from sklearn.metrics import roc_curve
 from torch.nn import functional
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -145,11 +144,15 @@ def searchsorted_rmia(x: Array, z: Array) -> Array:
 
 def sklearn_roc(scores: Array, is_member: Array) -> tuple[Array, Array, Array]:
     """Every point of the ROC: fpr, tpr, thresholds."""
+    from sklearn.metrics import roc_curve
+
     return roc_curve(is_member, scores, drop_intermediate=False)
 
 
 def sklearn_tpr_at(scores: Array, is_member: Array, fprs: Sequence[float]) -> Array:
     """The TPR at a few FPRs, read off the ROC."""
+    from sklearn.metrics import roc_curve
+
     fpr, tpr, _ = roc_curve(is_member, scores)
     return tpr[np.searchsorted(fpr, fprs, side="right") - 1]
 

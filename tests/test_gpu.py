@@ -74,19 +74,21 @@ def test_no_op_waits_for_the_device(op_name: str, where: str) -> None:
                 torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("where", dispatch.BACKENDS["cuda"])
 @pytest.mark.parametrize("op_name", sorted(CASES))
-def test_the_caller_s_stream_is_used(op_name: str) -> None:
+def test_the_caller_s_stream_is_used(op_name: str, where: str) -> None:
     """A graph captured on a side stream holds every launch; one on another stream would break the capture."""
     if op_name in WAITING:
         pytest.skip("waits for the device")
-    which = _skip_without_twin(op_name, "triton")
+    which = _skip_without_twin(op_name, where)
     case = next(each for each in CASES[op_name][0]() if each.args[0].size > 100)
     args, kwargs = _on_device(case)
-    expected = _on_host(which(*args, **kwargs))
+    with mf.backend(where):
+        expected = _on_host(which(*args, **kwargs))
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
+    with mf.backend(where), torch.cuda.graph(graph, stream=side):
         got = which(*args, **kwargs)
     graph.replay()
     torch.cuda.synchronize()
@@ -130,3 +132,35 @@ def test_more_than_2_to_31_logits_class_by_class() -> None:
     logits[3] = 2.0
     found = mf.logit_confidence(logits.T, torch.full((230_000_000,), 3, device="cuda"))
     assert float((found - (2 - float(np.log(9)))).abs().max()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", dispatch.BACKENDS["cuda"])
+def test_more_than_2_to_31_signals(where: str) -> None:
+    """The last records are scored as they are alone: each has its own variance."""
+    leave_one_out, alone = _skip_without_twin("lira_leave_one_out", where), slice(-50, None)
+    models, records = 64, 34_000_000
+    in_mask = torch.randint(0, 2, (models, records), dtype=torch.uint8, device="cuda").bool()
+    shadow = torch.randn(models, records, 1, dtype=torch.float16, device="cuda")
+    options = {"variance": "per-record"}
+    few = shadow[:, alone].contiguous(), in_mask[:, alone].contiguous()
+    with mf.backend(where):
+        found = leave_one_out(shadow, in_mask, **options)[:, alone].clone()
+        torch.testing.assert_close(found, leave_one_out(*few, **options), rtol=1e-5, atol=1e-5)
+    one_target = dispatch.every_op()["lira"]
+    found = one_target(shadow[0], shadow, in_mask, **options)[alone]
+    torch.testing.assert_close(found, one_target(few[0][0], *few, **options), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_head_of_50_257_classes_keeps_no_logits(dtype: Any) -> None:
+    features = torch.randn(2000, 256, device="cuda").to(dtype)
+    weight = torch.randn(50_257, 256, device="cuda").div_(16).to(dtype)
+    labels = torch.arange(2000, device="cuda") * 25
+    mf.linear_confidence(features, weight, None, labels)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    found = mf.linear_confidence(features, weight, None, labels)
+    assert torch.cuda.max_memory_allocated() - before < 2000 * 50_257 * 4 // 100
+    expected = mf.logit_confidence(features[:100].double() @ weight.double().T, labels[:100])
+    torch.testing.assert_close(found.phi[:100].double(), expected, rtol=1e-4, atol=1e-4)
