@@ -32,6 +32,7 @@ ATTACKS = [
     attacks.AttackR("linear"),
     attacks.AttackR("loss"),
     attacks.AttackD(),
+    attacks.TunedRMIA(),
     attacks.AttackR("logit"),
     attacks.Merlin(),
     attacks.Morgan(fpr=0.1),

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import special, stats
 
 import miafast as mf
-from miafast.attacks import BASE, RMIA, LiRA, RaMIA, Threshold, UnscoredRecordsWarning
+from miafast.attacks import BASE, RMIA, LiRA, RaMIA, Threshold, TunedRMIA, UnscoredRecordsWarning
 from miafast.attacks.rmia import GRID
 from miafast.ops.lira_leave_one_out import has_fixed_counts, sides_without
 from miafast.ops.log_ratio import log_ratio
@@ -323,6 +323,22 @@ def test_tuning_takes_the_best_a_on_a_shadow_and_changes_nothing_else() -> None:
     assert aucs[GRID.index(tuned.offline_a)] == pytest.approx(max(aucs), abs=1e-12)
     assert tuned == RMIA("offline", 1.2, tuned.offline_a)
     assert max(aucs) > min(aucs) + 0.01  # there was something to choose
+
+
+def test_a_tuned_attack_is_the_best_of_the_grid_on_its_first_mixed_shadow() -> None:
+    phi, in_mask = leaky(1, 12, 1500)
+    covered = ~in_mask[5:].all(axis=0)  # the others have no OUT model, and no score
+    phi, in_mask = phi[:, covered], in_mask[:, covered]
+    aucs = [auc(RMIA("offline", 1.0, a).score(phi[4], phi[5:], in_mask[5:]), in_mask[4]) for a in GRID]
+    best = max(range(11), key=lambda which: (round(aucs[which], 12), which))
+    expected = RMIA("offline", 1.0, GRID[best]).score(phi[0], phi[4:], in_mask[4:])
+    np.testing.assert_array_equal(TunedRMIA().score(phi[0], phi[4:], in_mask[4:]), expected)
+    assert max(aucs) > min(aucs) + 0.005
+    assert TunedRMIA(RMIA("offline", 2.0)).name == "RMIA offline, gamma 2, a tuned"
+    with pytest.raises(ValueError, match="has no offline_a to tune"):
+        TunedRMIA(RMIA())
+    with pytest.raises(ValueError, match="no shadow with IN and OUT"):
+        TunedRMIA().score(phi[0], phi[1:3], np.ones((2, phi.shape[1]), bool))
 
 
 def test_tuning_refuses_what_it_cannot_tune() -> None:

@@ -18,6 +18,7 @@ from miafast.attacks.noise_robustness import NoiseRobustness
 from miafast.attacks.quantile import FittedQuantile, Quantile
 from miafast.attacks.ramia import RaMIA
 from miafast.attacks.rmia import RMIA
+from miafast.attacks.rmia_tuned import TunedRMIA
 from miafast.attacks.sablayrolles import Sablayrolles
 from miafast.attacks.shokri import PooledClassesWarning, Shokri
 from miafast.attacks.song_mittal import Confidence, Entropy, ModifiedEntropy
@@ -31,6 +32,7 @@ ATTACKS: dict[str, Callable[[], Any]] = {
     "lira-offline": lambda: LiRA(mode="offline"),
     "rmia-online": RMIA,
     "rmia-offline": lambda: RMIA(mode="offline"),
+    "rmia-tuned": TunedRMIA,
     "base": BASE,
     "watson": Watson,
     "sablayrolles": Sablayrolles,
@@ -63,5 +65,5 @@ __all__ = [
     "ATTACKS", "BASE", "ON_DEMAND", "RMIA", "AttackD", "AttackP", "AttackR", "AugmentationRobustness",
     "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy",
     "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri",
-    "Threshold", "UnscoredRecordsWarning", "Watson",
+    "Threshold", "TunedRMIA", "UnscoredRecordsWarning", "Watson",
 ]  # fmt: skip

@@ -139,7 +139,7 @@ class RMIA:
         if members in (0, len(in_mask[target])):
             raise ValueError(f"target={target} is a shadow without {'OUT' if members else 'IN'} records; take another.")
         tried = [replace(self, offline_a=a) for a in GRID]
-        found = [_auc(each.score_all(shadow, in_mask)[target], in_mask[target]) for each in tried]
+        found = [auc_of(each.score_all(shadow, in_mask)[target], in_mask[target]) for each in tried]
         return tried[max(range(len(tried)), key=lambda which: (found[which], which))]
 
     def _shares(self, ratio: Any, others: Any, population: Any, signals: dict[str, Any]) -> Any:
@@ -194,7 +194,7 @@ def _columns(population: Any, records: int) -> Any:
     return columns
 
 
-def _auc(scores: Any, is_member: Any) -> float:
+def auc_of(scores: Any, is_member: Any) -> float:
     """Area under the ROC of the records that have a score."""
     known = scores == scores
     counts = roc_counts(scores[known], is_member[known])
