@@ -5,6 +5,7 @@ Cases are TABLE-DATA; the tables of one data set share its models.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def run(
     if not there(chosen.name, data_dir):
         return []
     table = {"ablation": ablation, "attacks": attacks, "shadows": shadows}[kind]
-    return [{"case": name, "data": chosen.name, **row} for row in table(chosen, loaded(chosen, data_dir), workdir)]
+    return [{"case": name, "data": chosen.name, **row} for row in table(chosen, data_dir, workdir)]
 
 
 def section(rows: list[dict[str, Any]]) -> Section:
@@ -143,8 +144,8 @@ def blocks_of(records: int, sizes: tuple[int, ...]) -> Array:
     return np.vstack([membership(records, size, seed=place) for place, size in enumerate(sizes)])
 
 
-def ablation(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
-    signals = everything(data, records, workdir).signals
+def ablation(data: Data, data_dir: Path | None, workdir: Path | None) -> list[dict[str, Any]]:
+    signals = everything(data, data_dir, workdir).signals
     first = data.blocks[0]
     few, many = (steps(signals.phi[:count], signals.in_mask[:count]) for count in (first, signals.models))
     rows = []
@@ -194,9 +195,9 @@ def leave_one_out(signal: Array, mask: Array, score: Callable[[Array, Array, Arr
     return np.stack(rows)
 
 
-def attacks(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
+def attacks(data: Data, data_dir: Path | None, workdir: Path | None) -> list[dict[str, Any]]:
     rows = []
-    for report in (everything(data, records, workdir), noisy(data, records, workdir)):
+    for report in (everything(data, data_dir, workdir), noisy(data, data_dir, workdir)):
         asked = [each for each in report.results if report.signals.models > NOISY_MODELS or each.name in NOISY_NAMES]
         for result in asked:
             accuracy, tpr = PUBLISHED.get(result.name, ("", ""))
@@ -211,8 +212,10 @@ def attacks(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[
 NOISY_NAMES = tuple(ATTACKS[name]().name for name in NOISY)
 
 
-def everything(data: Data, records: mf.Records, workdir: Path | None) -> mf.Report:
+@functools.lru_cache(maxsize=1)
+def everything(data: Data, data_dir: Path | None, workdir: Path | None) -> mf.Report:
     """All attacks that ask a record once, on all models."""
+    records = loaded(data, data_dir)
     chosen = [make() for name, make in ATTACKS.items() if name not in (*NOISY, *MANY_QUESTIONS)]
     mask = blocks_of(len(records), data.blocks)
     return mf.audit(
@@ -221,14 +224,15 @@ def everything(data: Data, records: mf.Records, workdir: Path | None) -> mf.Repo
     )  # fmt: skip
 
 
-def noisy(data: Data, records: mf.Records, workdir: Path | None) -> mf.Report:
+def noisy(data: Data, data_dir: Path | None, workdir: Path | None) -> mf.Report:
     return mf.audit(
-        records, data.recipe, attack=[ATTACKS[name]() for name in NOISY], shadows=NOISY_MODELS,
+        loaded(data, data_dir), data.recipe, attack=[ATTACKS[name]() for name in NOISY], shadows=NOISY_MODELS,
         workdir=kept(workdir, f"lira-noisy-{data.name}"),
     )  # fmt: skip
 
 
-def shadows(data: Data, records: mf.Records, workdir: Path | None) -> list[dict[str, Any]]:
+def shadows(data: Data, data_dir: Path | None, workdir: Path | None) -> list[dict[str, Any]]:
+    records = loaded(data, data_dir)
     balanced = blocks_of(len(records), data.shadows)
     targets = membership(len(records), CURVE_TARGETS, kind="coins", seed=len(data.shadows))
     mask = np.vstack([balanced, targets])

@@ -23,6 +23,7 @@ SMALL = papers_shokri.Data("purchase100", 120, mf.Recipe(hidden=(4,), epochs=1),
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     yield
+    papers_lira.everything.cache_clear()
     papers_shokri.read.cache_clear()
     papers_shokri.measured.cache_clear()
 
