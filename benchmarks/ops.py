@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks import cases, loops, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
 from miafast.ops.mlp_confidence import mlp_confidence
+from miafast.ops.neighbour_share import neighbour_share
 from miafast.ops.rmia import rmia
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import tpr_at
@@ -211,6 +213,26 @@ def rmia_shares(records: int, population: int) -> Case:
     )
 
 
+def neighbours(records: int, models: int) -> Case:
+    """Long's vulnerable records, every model in turn the target; the features are the other models' logits."""
+    logits = np.random.default_rng(0).standard_normal((models, records, 10)).astype(np.float32)
+    share = partial(neighbour_share, radius=0.9, references=1000, leave_one_out=True)
+    truth, product = "NumPy, parts subtracted", "NumPy, a product per target"
+    return Case(
+        title=f"neighbours among 1,000, {_count(records)} records × {models} models × 10 classes",
+        reads=logits.nbytes,
+        truth=lambda: _by_truth(share, logits),
+        ours=Way(lambda: share(logits)),
+        rivals={
+            truth: Way(lambda: _by_truth(share, logits)),
+            # One target is timed, as often as there are targets.
+            product: Way(lambda: rivals.numpy_neighbours(logits[1:], 0.9, 1000), answer=None, repeats=models),
+        },
+        at_least={product: 10},
+        tolerance=1e-6,
+    )
+
+
 def exact_roc(count: int) -> Case:
     scores, is_member = _scores(count)
 
@@ -277,6 +299,7 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "lira-released": (lambda: lira_released(M // 10, 64), lambda: lira_released(999, 64)),
     "leave-one-out": (lambda: leave_one_out(M, 64), lambda: leave_one_out(999, 16)),
     "rmia": (lambda: rmia_shares(50_000, 10_000), lambda: rmia_shares(999, 100)),
+    "neighbours": (lambda: neighbours(50_000, 64), lambda: neighbours(99, 8)),
     "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),
     "tpr-at": (lambda: tpr_at_fprs(10 * M), lambda: tpr_at_fprs(9999)),
 }  # fmt: skip
