@@ -97,7 +97,7 @@ def audit(
     0.02...
     """
     if white_box is not None:
-        attack = _beside_white_box(target, recipe, records, white_box, attack)
+        attack = _beside_white_box(target, recipe, records, white_box, is_member, attack)
     plan = make_plan(
         records, recipe, attack=attack, target=target, is_member=is_member, shadows=shadows, membership=membership,
         queries=queries, seed=seed, device=device, defense=defense,
@@ -167,14 +167,16 @@ def _measure(plan: Plan, records: Records, store: Store, *, progress: bool) -> S
 
 
 def _beside_white_box(
-    target: Any, recipe: Any, records: Records, layers: Sequence[str], attack: Attack | Sequence[Attack] | None
-) -> tuple[Attack, ...]:
+    target: Any, recipe: Any, records: Records, layers: Sequence[str], is_member: Array | None,
+    attack: Attack | Sequence[Attack] | None,
+) -> tuple[Attack, ...]:  # fmt: skip
     """The audit's attacks and those that white-box ones are compared with; refuses layers that are not there."""
     from miafast.whitebox.layers import check_layers  # here, because it imports torch
 
     if target is None:
         raise ValueError("white_box is given without target; give the target model, a torch module.")
-    check_layers(target, recipe_for(records) if recipe is None else recipe, records, layers)
+    recipe = recipe_for(records) if recipe is None else recipe
+    check_layers(target, recipe, records, layers, is_member=is_member)
     asked = compared_attacks(attack)
     names = [each.name for each in asked]
     return (*asked, *(each for each in (_NAIVE, _SHADOW_BB) if each.name not in names))

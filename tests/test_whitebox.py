@@ -376,6 +376,8 @@ def test_an_audit_refuses_layers_before_it_trains() -> None:
     for target, says in ((Named(), "its layers are conv1, conv2, fc1, fc2"), (None, "give the target model")):
         with pytest.raises(ValueError, match=says):
             mf.audit(records, recipe, target=target, is_member=is_member, white_box=("fc7",))
+    with pytest.raises(ValueError, match="leaves 12 non-members; half of them train proxies in batches of 8"):
+        mf.audit(records, recipe, target=Named(), is_member=np.arange(40) < 28, white_box=("fc1",))
     with pytest.raises(TypeError, match=r"need the nn\.Module itself"):
         mf.audit(records, recipe, target=np.zeros((40, 3)), is_member=is_member, white_box=("fc1",))
     with pytest.raises(TypeError, match=r"need a mf\.Recipe"):

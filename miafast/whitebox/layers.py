@@ -26,16 +26,25 @@ class LayerAttacks(NamedTuple):
     logits: dict[str, Array]  # float64 [records] of every layer's bayes-wb, then the meta-model if there are several
 
 
-def check_layers(target: Any, recipe: Any, records: Records, layers: Sequence[str]) -> None:
+def check_layers(
+    target: Any, recipe: Any, records: Records, layers: Sequence[str], *, is_member: Array | None = None
+) -> None:
     """Refuse, before any training, layers that the target or the recipe's model does not have, or that cannot be cut.
 
-    Raises ValueError naming the layers there are, TypeError for a target that is no module or a recipe that is none.
+    Raises ValueError naming the layers there are, or for an ``is_member`` that leaves too few non-members; TypeError
+    for a target that is no module or a recipe that is none.
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is {type(recipe).__name__}; white-box attacks retrain layers and need a mf.Recipe.")
     check_recipe_layers(recipe, records, layers)
     for layer in layers:
         cut_at(target, layer, records)
+    others = 0 if is_member is None else int((~np.asarray(is_member)).sum())
+    if is_member is not None and others // 2 < recipe.batch_size:
+        raise ValueError(
+            f"is_member leaves {others} non-members; half of them train proxies in batches of {recipe.batch_size}: "
+            f"give at least {2 * recipe.batch_size}."
+        )
 
 
 def check_recipe_layers(recipe: Recipe, records: Records, layers: Sequence[str]) -> None:
@@ -65,10 +74,8 @@ def attack_layers(
     >>> list(found.logits), int(found.mine.sum())
     (['bayes-wb, 1', 'bayes-wb, 2', 'meta-model over 1, 2'], 20)
     """
-    check_layers(target, recipe, records, layers)
+    check_layers(target, recipe, records, layers, is_member=is_member)
     others = np.flatnonzero(~is_member)
-    if len(others) // 2 < recipe.batch_size // 2 or len(others) < 4:
-        raise ValueError(f"is_member leaves {len(others)} non-members; half of them train proxies: that is too few.")
     mine = np.zeros(len(records), bool)
     mine[others[permutation(stream(seed, 0, "attacker's records"), len(others))[: len(others) // 2]]] = True
     own = replace(records, x=records.x[mine], y=records.y[mine])
