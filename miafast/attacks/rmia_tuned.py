@@ -22,6 +22,7 @@ class TunedRMIA:
 
     >>> rng = np.random.default_rng(0)
     >>> in_mask = rng.random((8, 500)) < 0.5
+    >>> in_mask[-2:] = False  # an OUT model for every record
     >>> phi = rng.normal(size=(8, 500)) + 2 * in_mask
     >>> scores = TunedRMIA().score(phi[0], phi[1:], in_mask[1:])
     >>> bool(scores[in_mask[0]].mean() > scores[~in_mask[0]].mean())
