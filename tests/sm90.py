@@ -38,6 +38,7 @@ NAMES = {
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
     "trimmed_mean": (),
+    "negative_loss": (),
     "log_ratio": (),
     "log_ratio_leave_one_out": (),
     "rmia": ("1025x1000-2.0", "1025x1000-2.0-float32", "3-queries-pool"),

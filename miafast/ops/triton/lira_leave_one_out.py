@@ -20,7 +20,8 @@ from miafast.ops.triton.lira import POOLINGS, log_e, ranked, term, verdict_of
 from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
-#: Runs of models and records per program; numbers sorted per program; most programs that keep sums of their own.
+#: Runs of models and records per program, of 16 warps so that two numbers a thread need no spills; numbers sorted per
+#: program; most programs that keep sums of their own.
 ROWS, LANES, SORTED, PROGRAMS = 32, 32, 8192, 1024
 
 
@@ -46,7 +47,7 @@ def lira_leave_one_out(
     scores_kernel[(triton.cdiv(records, lanes),)](
         shadow, in_mask.view(torch.uint8), same, *(each.to(real) for each in rules), scores,
         *_shape(shadow, in_mask), 0 if variance == "per-record" else 2, VARIANCE_FLOOR, verdict_of(mode, tail),
-        variance == "shrunken", center == "median", ROWS, lanes, columns, num_warps=8,
+        variance == "shrunken", center == "median", ROWS, lanes, columns, num_warps=16,
     )  # fmt: skip
     return scores
 
@@ -61,7 +62,7 @@ def rules_of(shadow: Any, in_mask: Any, same: Any, mode: str, variance: str) -> 
         moments_kernel[(programs,)](
             shadow, in_mask.view(torch.uint8), same, *log_variance_shift(models, shadow.device), moments,
             *_shape(shadow, in_mask), VARIANCE_FLOOR, POOLINGS[variance], shadow.dtype == torch.float64, ROWS, LANES,
-            num_warps=8,
+            num_warps=16,
         )  # fmt: skip
     return tables(priors_of(moments.sum(0), variance, mode), variance, models)
 
