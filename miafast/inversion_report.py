@@ -87,7 +87,8 @@ def audit_inversion(
     >>> import miafast as mf
     >>> random = np.random.default_rng(0)
     >>> blobs = mf.Records(random.normal(size=(80, 2)) + 4 * np.eye(2)[np.arange(80) % 2], np.arange(80) % 2, classes=2)
-    >>> audit_inversion(blobs, mf.Recipe(model="logistic", epochs=20)).success.accuracy
+    >>> recipe = mf.Recipe(model="logistic", epochs=50, batch_size=8, learning_rate=0.05)
+    >>> audit_inversion(blobs, recipe).success.accuracy
     1.0
     """
     recipe = recipe_for(records) if recipe is None else recipe
