@@ -113,8 +113,8 @@ def _target(features: int, classes: int, *, epochs: int) -> Callable[[Array], Ar
 
 
 def _plain(
-    predict: Callable[[Array], Array], label: int, features: int, rng: np.random.Generator, *, conf_min: float, k_max: int, k_min: int,
-    rej_max: int, iter_max: int,
+    predict: Callable[[Array], Array], label: int, features: int, rng: np.random.Generator, *, conf_min: float,
+    k_max: int, k_min: int, rej_max: int, iter_max: int,
 ) -> tuple[int, bool]:  # fmt: skip
     """How many queries one record took by Algorithm 1, and whether it was accepted."""
     x = best = rng.integers(0, 2, features).astype(np.float32)
