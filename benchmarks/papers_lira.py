@@ -16,7 +16,7 @@ import numpy as np
 import miafast as mf
 from benchmarks.papers import drawn, found, kept, shrunk, there
 from benchmarks.table import Column, Section
-from miafast.attacks import ATTACKS, MANY_QUESTIONS, AttackR
+from miafast.attacks import ATTACKS, ON_DEMAND, AttackR
 from miafast.ops.lira_leave_one_out import has_fixed_counts, sides_without
 from miafast.shadow import membership
 
@@ -216,7 +216,7 @@ NOISY_NAMES = tuple(ATTACKS[name]().name for name in NOISY)
 def everything(data: Data, data_dir: Path | None, workdir: Path | None) -> mf.Report:
     """All attacks that ask a record once, on all models."""
     records = loaded(data, data_dir)
-    chosen = [make() for name, make in ATTACKS.items() if name not in (*NOISY, *MANY_QUESTIONS)]
+    chosen = [make() for name, make in ATTACKS.items() if name not in (*NOISY, *ON_DEMAND)]
     mask = blocks_of(len(records), data.blocks)
     return mf.audit(
         records, data.recipe, attack=chosen, shadows=len(mask), membership=mask,
