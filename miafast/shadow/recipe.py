@@ -15,7 +15,7 @@ from typing import Any
 from miafast.tables import Records
 
 #: Part of every fingerprint: raised when a change here makes the same recipe and seed train another model.
-REVISION = 1
+REVISION = 2
 
 #: A user's own training: train(records, in_indices, seed) -> model. See `miafast.shadow.wrap` for what a model may be.
 TrainFunction = Callable[[Records, Any, int], Any]
