@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.resources
 import inspect
 import json
+import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +18,11 @@ import miafast as mf
 HEAVY = {"torch", "triton", "cupy", "numba", "ray", "matplotlib", "sklearn", "scipy"}
 
 
-def _python(code: str) -> dict[str, object]:
+def _python(code: str, **environment: str) -> dict[str, object]:
     """What a fresh interpreter prints, as JSON."""
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**os.environ, **environment}
+    )
     return json.loads(ran.stdout)
 
 
@@ -27,10 +31,13 @@ def test_import_brings_no_heavy_library() -> None:
     assert not HEAVY & set(loaded)
 
 
-def test_import_takes_under_300_ms() -> None:
-    # Processor time, which other processes on the machine do not stretch; the median of five fresh interpreters.
+def test_import_takes_under_300_ms(tmp_path: Path) -> None:
+    # Processor time, which other processes on the machine do not stretch; the median of five fresh interpreters that
+    # find compiled modules, as an installed package has them.
     code = "import time; t = time.process_time(); import miafast; print(time.process_time() - t)"
-    assert statistics.median(_python(code) for _ in range(5)) < 0.3
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    _python(code, **compiled)
+    assert statistics.median(_python(code, **compiled) for _ in range(5)) < 0.3
 
 
 def test_scoring_arrays_needs_no_torch() -> None:
