@@ -170,13 +170,13 @@ def lira_released(records: int, models: int) -> Case:
     )
 
 
-def leave_one_out(records: int, models: int) -> Case:
+def leave_one_out(records: int, models: int, variance: str) -> Case:
     _, shadow, in_mask = _phis(records, models)
-    attack = mf.LiRA(mode="online", variance="per-record")
+    attack = mf.LiRA(mode="online", variance=variance)
     few = slice(CHECKED)
     others = np.arange(models) != 0
     return Case(
-        title=f"LiRA leave-one-out, {models} targets, {_count(records)} records",
+        title=f"LiRA leave-one-out, {variance} variance, {models} targets, {_count(records)} records",
         reads=shadow.nbytes + in_mask.nbytes,
         truth=lambda: _by_truth(attack.score_all, shadow[:, few].astype(np.float64), in_mask[:, few])[0],
         ours=Way(lambda: attack.score_all(shadow, in_mask), lambda scores: scores[0]),
@@ -297,7 +297,10 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "signals-10": (lambda: signals(M, 10), lambda: signals(999, 10)),
     "lira": (lambda: lira(M, 64), lambda: lira(999, 64)),
     "lira-released": (lambda: lira_released(M // 10, 64), lambda: lira_released(999, 64)),
-    "leave-one-out": (lambda: leave_one_out(M, 64), lambda: leave_one_out(999, 16)),
+    "leave-one-out": (lambda: leave_one_out(M, 64, "per-record"), lambda: leave_one_out(999, 16, "per-record")),
+    "leave-one-out-shrunken": (
+        lambda: leave_one_out(M, 64, "shrunken"), lambda: leave_one_out(999, 16, "shrunken")
+    ),
     "rmia": (lambda: rmia_shares(50_000, 10_000), lambda: rmia_shares(999, 100)),
     "neighbours": (lambda: neighbours(50_000, 64), lambda: neighbours(99, 8)),
     "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),

@@ -71,8 +71,12 @@ class LeftOut {
     // What this model's signals are, at one vector, against the others' . With same counts the other side
     // lacks a model too: the next one cyclically, what was left of whose side without it is still at hand.
     MIAFAST_INLINE Left<V> leave_out(std::int64_t model, std::int64_t lane) {
-        const auto mask = load_mask<V>(sums.masks[model] + lane);
-        const V x = load<V>(sums.rows[model] + lane);
+        const std::uint8_t* mask_at = sums.masks[model] + lane;
+        const T* at = sums.rows[model] + lane;
+        MIAFAST_PREFETCH(at + sums.width);  // the next block's, which is read while this one is computed with
+        MIAFAST_PREFETCH(mask_at + sums.width);
+        const auto mask = load_mask<V>(mask_at);
+        const V x = load<V>(at);
         const V d_in = x - load<V>(near_[in] + lane) - load<V>(rest_[in] + lane);
         const V d_out = x - load<V>(near_[out] + lane) - load<V>(rest_[out] + lane);
         const V all_in = load<V>(squares_[in] + lane), all_out = load<V>(squares_[out] + lane);
