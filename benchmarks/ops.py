@@ -179,7 +179,10 @@ def leave_one_out(records: int, models: int, variance: str) -> Case:
         title=f"LiRA leave-one-out, {variance} variance, {models} targets, {_count(records)} records",
         reads=shadow.nbytes + in_mask.nbytes,
         truth=lambda: _by_truth(attack.score_all, shadow[:, few].astype(np.float64), in_mask[:, few])[0],
-        ours=Way(lambda: attack.score_all(shadow, in_mask), lambda scores: scores[0]),
+        # A prior is of all records: the first ones are scored again on their own, to be compared.
+        ours=Way(
+            lambda: attack.score_all(shadow, in_mask), lambda _: attack.score_all(shadow[:, few], in_mask[:, few])[0]
+        ),
         rivals={
             f"{models} × one target": Way(
                 # Its answer is another one: with equal IN counts `score_all` leaves one more model out, for balance.
