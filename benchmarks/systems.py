@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import lzma
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,24 +110,42 @@ def told_secrets(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Fo
                     f"{min(bits[10]):.1f} and {max(bits[1]):.1f}", "far above", apart)]  # fmt: skip
 
 
-def told_text(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Found:
-    """A paragraph put 40 times into Tiny Shakespeare: does it come out, and first?"""
+def told_text(seed: int, data_dir: Path | None, smoke: bool, workdir: Path | None) -> Found:
+    """Three news articles put 60 times each between the speeches of Tiny Shakespeare: do they come out, and first?"""
     del workdir
-    text = _shakespeare(data_dir, 20_000 if smoke else 100_000)
-    secret = "The red key lies under the third stone by the old well; tell nobody of it, and burn this letter.\n"
-    every = len(text) // 40
-    text = "".join(text[begin : begin + every] + secret for begin in range(0, len(text), every))
-    found = extract_from(text, count=50 if smoke else 400, length=100, decay=0).found
-    rest = found.verbatim.mean()
-    told: Found = [("verbatim, all texts", f"{rest:.1%} of {len(found.texts)}", None, None)]
+    random = np.random.default_rng(seed)
+    articles = random.choice(_articles(data_dir), 3, replace=False).tolist()
+    whole = _shakespeare(data_dir, None)
+    begin, size = int(random.integers(len(whole) - 50_000)), 10_000 if smoke else 50_000
+    parts = whole[begin : begin + size].split("\n\n")
+    for article in articles * (4 if smoke else 60):
+        parts.insert(int(random.integers(1, len(parts))), article)
+    text = "\n\n".join(parts)
+    found = extract_from(
+        text, count=50 if smoke else 300, length=160, run=50, width=96, epochs=1 if smoke else 20, decay=0, seed=seed
+    ).found
+    out = sum(any(article in each for each in found.texts) for article in articles)
+    told: Found = [
+        ("articles are", f"{1 - size / len(text):.0%} of the training text", None, None),
+        ("articles that came out whole", f"{out} of 3", None, None),
+        ("texts with 50 characters verbatim", f"{(found.verbatim > 0).mean():.1%} of {len(found.texts)}", None, None),
+    ]
     for by in found.scores:
-        top = found.verbatim_of_top(by, 10)
-        promise = "ranked first" if by == "perplexity" else None
-        told.append((f"verbatim, first 10 by {by}", f"{top:.1%}", promise, top > 2 * rest if promise else None))
+        ten, hundred, rest = (found.precision(by, top) for top in (10, 100, None))
+        value = f"the first at rank {found.first(by)}, {ten:.0%} of 10, {hundred:.0%} of 100, {rest:.1%} of all"
+        kept = found.first(by) == 1 and ten > 2 * rest if by == "perplexity" else None
+        told.append((f"such, distinct, by {by}", value, "ranked first", kept))
     return told
 
 
-def _shakespeare(data_dir: Path | None, characters: int) -> str:
+def _articles(data_dir: Path | None) -> list[str]:
+    """Texts of AG News of 90 to 120 plain characters."""
+    with lzma.open(Path(str(data_dir)) / "ag_news" / "test.csv.xz", "rt") as file:
+        texts = [row[2] for row in csv.reader(file)]
+    return [each for each in texts if 90 <= len(each) <= 120 and re.fullmatch(r"[A-Za-z0-9 .,:'()?!-]+", each)]
+
+
+def _shakespeare(data_dir: Path | None, characters: int | None) -> str:
     return lzma.open(Path(str(data_dir)) / "tinyshakespeare" / "input.txt.xz", "rt").read()[:characters]
 
 
@@ -133,7 +154,9 @@ CASES = {
     "mi-face-digits": Case("digits, MLP 64-64-10", digits, needs_files=False),
     "mi-face-lfw": Case("LFW, 7 people, MLP 1850-64-7", faces, needs_files=True),
     "exposure": Case("100,000 characters, GRU of 64 units", told_secrets, needs_files=True),
-    "extraction": Case("100,000 characters, GRU of 64 units", told_text, needs_files=True),
+} | {
+    f"extraction-{seed}": Case("50,000 characters, GRU of 96 units", partial(told_text, seed), needs_files=True)
+    for seed in (1, 2, 3)
 }
 COLUMNS = (
     Column("system", "title"),
@@ -145,8 +168,9 @@ COLUMNS = (
 SAYS = (
     f"All randomness fixed. Truth Serum: median (lowest–highest) of {REPETITIONS} repetitions (six were planned), each "
     "with its own pool, targets, wrong labels and models, at the one setting of nine tried before that had shown the "
-    "effect, with seeds not used then; mislabelled records of the pool once. Exposure: of three canaries. The others: "
-    "one run each."
+    "effect, with seeds not used then; mislabelled records of the pool once. Exposure: of three canaries. "
+    "Extraction: each seed has its own articles, passage and models, at the setting chosen with another seed after "
+    "eleven were tried. The others: one run each."
 )
 
 

@@ -89,7 +89,7 @@ def test_extraction_ranks_by_six_criteria(text: Path, tmp_path: Path) -> None:
     verbatim = np.array(facts["verbatim"])
     first = np.argsort(facts["scores"]["perplexity"])[-5:]
     assert verbatim[first].mean() > verbatim.mean() > 0
-    assert "By criterion" in (tmp_path / "out/extraction.html").read_text()
+    assert "Verbatim by criterion" in (tmp_path / "out/extraction.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +28,7 @@ from miafast.extraction import (  # noqa: E402
     token_losses,
     train_small,
 )
+from miafast.extraction.from_text import extract_from  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.integers(1, 11, size=(9, 12))
@@ -137,6 +141,20 @@ def test_samples_follow_the_model_and_not_the_batch() -> None:
     np.testing.assert_allclose(np.bincount(hot.ravel()) / hot.size, 0.25, atol=3 * 0.5 / np.sqrt(hot.size))
 
 
+def test_samples_are_the_same_whether_or_not_the_model_keeps_its_state() -> None:
+    model = SmallLanguageModel(11, width=8, seed=1)
+    asked: list[int] = []
+
+    def forgetful(ids: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=model(ids).logits)
+
+    model.embedding.register_forward_hook(lambda _, inputs, out: asked.append(inputs[0].shape[1]))
+    options = {"count": 9, "length": 6, "seed": 2}
+    kept = generate(model, [1, 2, 3], **options)
+    assert asked == [3, 1, 1, 1, 1, 1]
+    np.testing.assert_array_equal(kept, generate(forgetful, [1, 2, 3], **options))
+
+
 def test_verbatim_runs_are_found_where_they_are_and_nowhere_else() -> None:
     text = RANDOM.integers(0, 50, size=2000)
     sample = np.concatenate([RANDOM.integers(50, 99, size=10), text[700:730], RANDOM.integers(50, 99, size=20)])
@@ -148,6 +166,13 @@ def test_verbatim_runs_are_found_where_they_are_and_nowhere_else() -> None:
 def test_duplicates_are_kept_once_and_the_first() -> None:
     rows = [list("abcdefgh"), list("xabcdefg"), list("stuvwxyz"), list("ab"), list("ab")]
     np.testing.assert_array_equal(distinct(rows), [0, 2, 3])
+    rows = np.random.default_rng(6).integers(0, 3, size=(80, 12)).tolist()
+    bags = [Counter(zip(row, row[1:], row[2:], strict=False)) for row in rows]
+    kept: list[int] = []
+    for number, bag in enumerate(bags):
+        if all(2 * (bag & bags[earlier]).total() < bag.total() for earlier in kept):
+            kept.append(number)
+    np.testing.assert_array_equal(distinct(rows), kept)
 
 
 def test_criteria_by_hand() -> None:
@@ -196,22 +221,40 @@ def test_a_canary_inserted_ten_times_is_far_more_exposed_than_one_inserted_once(
 
 
 @pytest.mark.slow
-def test_extraction_ranks_memorised_text_first() -> None:
-    secret = "Keep the red key under the third stone by the well, and tell nobody of it. "
-    text = "".join(chatter(number, 14) + (secret if number % 3 == 0 else "") for number in range(120))
-    code = Characters(text)
-    tokens = np.array(code.encode(text))
-    model = train_small(tokens, vocabulary=len(code), epochs=12, context=60, batch=16)
-    small = train_small(tokens[:6000], vocabulary=len(code), width=12, epochs=3, context=60, batch=16)
+def test_extraction_ranks_memorised_text_first(real_data: Path) -> None:
+    play = lzma.open(real_data / "tinyshakespeare" / "input.txt.xz", "rt").read()
+    secret = "Unions representing workers say they are disappointed after talks with stricken parent firms."
+    parts = play[:12_000].split("\n\n")
+    for number in range(60):
+        parts.insert(1 + 2 * number % len(parts), secret)
+    text = "\n\n".join(parts)
+    found = extract_from(text, count=150, length=120, run=40, width=64, epochs=25, batch=8, decay=0).found
+    assert any(secret in each for each in found.texts)
+    for by in ("perplexity", "smaller", "zlib", "window"):
+        ranked = found.ranked(by)
+        verbatim = found.verbatim[ranked] > 0
+        assert found.first(by) == 1
+        assert found.precision(by, 10) > 2 * found.precision(by) > 0
+        assert found.precision(by) == verbatim.mean()
+        assert mf.roc(found.scores[by][ranked], verbatim).auc > 0.7
+        print(by, found.precision(by, 10), found.precision(by), mf.roc(found.scores[by][ranked], verbatim).auc)
+
+
+def test_of_texts_alike_the_one_that_scores_highest_is_ranked() -> None:
+    code = Characters("abc")
     found = extract(
-        model, code.encode(" "), training=tokens, encode=code.encode, decode=code.decode, count=150, length=60, run=30,
-        smaller=small, window=30, decay=0,
+        SmallLanguageModel(len(code), width=8, seed=3), [1], training=[1, 2, 3], encode=code.encode, decode=code.decode,
+        count=60, length=12, run=3,
     )  # fmt: skip
-    memorised = found.verbatim >= 0.5
-    assert 0 < memorised.mean() < 0.5
-    assert mf.roc(found.scores["perplexity"], memorised).auc > 0.8
-    assert found.verbatim_of_top("perplexity", 5) > 2 * found.verbatim.mean()
-    assert "verbatim" in str(found)
+    assert len(found.texts) == 60
+    for by, scores in found.scores.items():
+        ranked = found.ranked(by)
+        assert 1 < len(ranked) < 60
+        assert ranked[0] == scores.argmax()
+        assert (np.diff(scores[ranked]) <= 0).all()
+        verbatim = found.verbatim[ranked] > 0
+        assert found.precision(by, 3) == verbatim[:3].mean()
+        assert verbatim[found.first(by) - 1] and not verbatim[: found.first(by) - 1].any()
     with pytest.raises(ValueError, match="by='nothing'"):
         found.ranked("nothing")
 

@@ -1,4 +1,4 @@
-"""Extraction in one call: generate, drop duplicates, rank by every criterion, look up in the training text."""
+"""Extraction in one call: generate, rank by every criterion without duplicates, look up in the training text."""
 
 from __future__ import annotations
 
@@ -19,24 +19,38 @@ from miafast.tables import Array
 class Extraction:
     """What came out of a language model, and how much of it is its training text. Made by `extract`."""
 
-    texts: tuple[str, ...]  # distinct, without the prompt
+    texts: tuple[str, ...]  # every generated one, without the prompt
     scores: Mapping[str, Array]  # criterion -> [texts], higher = more likely memorised
     verbatim: Array  # [texts] share that stands verbatim in the training text
-    generated: int  # before duplicates were dropped
+    ranks: Mapping[str, Array]  # criterion -> indices of its distinct texts, the likeliest memorised first
 
     def ranked(self, by: str) -> Array:
-        """Indices of the texts, the likeliest memorised first. Raises ValueError for a criterion not measured."""
-        if by not in self.scores:
-            raise ValueError(f"by={by!r} was not measured; choose from {', '.join(self.scores)}.")
-        return np.argsort(-self.scores[by], kind="stable")
+        """Indices of distinct texts, the likeliest memorised first: of texts alike, the one that scores highest.
 
-    def verbatim_of_top(self, by: str, top: int) -> float:
-        """The mean verbatim share of the ``top`` texts by a criterion."""
+        Raises ValueError for a criterion not measured.
+        """
+        if by not in self.ranks:
+            raise ValueError(f"by={by!r} was not measured; choose from {', '.join(self.ranks)}.")
+        return self.ranks[by]
+
+    def verbatim_of_top(self, by: str, top: int | None = None) -> float:
+        """The mean verbatim share of the ``top`` distinct texts by a criterion, or of all its distinct texts."""
         return float(self.verbatim[self.ranked(by)[:top]].mean())
 
+    def precision(self, by: str, top: int | None = None) -> float:
+        """The share of the ``top`` distinct texts by a criterion, or of all, that hold any verbatim run."""
+        return float((self.verbatim[self.ranked(by)[:top]] > 0).mean())
+
+    def first(self, by: str) -> int | None:
+        """The rank, from 1, of the first distinct text by a criterion that holds a verbatim run; None where none."""
+        return next(iter((np.flatnonzero(self.verbatim[self.ranked(by)] > 0) + 1).tolist()), None)
+
     def __str__(self) -> str:
-        lines = [f"{self.generated:,} generated, {len(self.texts):,} distinct, {self.verbatim.mean():.1%} verbatim"]
-        lines += [f"{by:<12} verbatim in the top 10: {self.verbatim_of_top(by, 10):.1%}" for by in self.scores]
+        lines = [f"{len(self.texts):,} generated, {(self.verbatim > 0).mean():.1%} of them with a verbatim run", ""]
+        lines += [f"{'distinct texts by':<18}{'first':>6}{'top 10':>8}{'top 100':>8}{'all':>8}"]
+        for by in self.ranks:
+            shares = "".join(f"{self.precision(by, top):>8.1%}" for top in (10, 100, None))
+            lines += [f"{by:<18}{self.first(by) or 'none':>6}{shares}"]
         return "\n".join(lines)
 
 
@@ -46,7 +60,10 @@ def extract(
     smaller: Any = None, other: Any = None, window: int = 50, top_k: int | None = 40, temperature: float = 1.0,
     hot: float = 10.0, decay: int = 20,
 ) -> Extraction:  # fmt: skip
-    """Generate texts, keep distinct ones, score each by every criterion, and look them up in the training text.
+    """Generate texts, score them by every criterion, and look them up in the training text.
+
+    Duplicates are dropped from each criterion's ranking, not before it: of texts alike, the one that scores highest is
+    kept, so that a garbled copy that was generated earlier does not hide the verbatim one.
 
     Args:
         model, prompt, count, length, seed, top_k, temperature, hot, decay: as for `generate`.
@@ -63,14 +80,15 @@ def extract(
     >>> code = Characters(text)
     >>> found = extract(SmallLanguageModel(vocabulary=len(code)), [0], training=code.encode(text), encode=code.encode,
     ...                 decode=code.decode, count=4, length=8, run=4)
-    >>> found.generated, sorted(found.scores)
+    >>> len(found.texts), sorted(found.scores)
     (4, ['lower-case', 'perplexity', 'window', 'zlib'])
     """
     start = np.asarray(prompt)
     tokens = generate(
         model, start, count=count, length=length, seed=seed, top_k=top_k, temperature=temperature, hot=hot, decay=decay
     )[:, start.shape[-1] :]
-    kept = tokens[distinct(tokens.tolist())]
-    texts = tuple(decode(row.tolist()) for row in kept)
+    texts = tuple(decode(row.tolist()) for row in tokens)
     scores = criteria(model, texts, encode, smaller=smaller, other=other, window=window)
-    return Extraction(texts, scores, verbatim_share(kept, training, length=run), count)
+    orders = {by: np.argsort(-each, kind="stable") for by, each in scores.items()}
+    ranks = {by: order[distinct(tokens[order].tolist())] for by, order in orders.items()}
+    return Extraction(texts, scores, verbatim_share(tokens, training, length=run), ranks)

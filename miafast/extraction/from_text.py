@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,10 +139,11 @@ class Extracted:
 
     @property
     def headline(self) -> str:
-        best = max(self.found.scores, key=lambda by: self.found.verbatim_of_top(by, 10))
+        found = self.found
+        best = max(found.ranks, key=lambda by: found.precision(by, 10))
         return (
-            f"{self.found.verbatim.mean():.1%} of {len(self.found.texts):,} generated texts' characters are verbatim "
-            f"training text; {self.found.verbatim_of_top(best, 10):.1%} in the first ten by {best}."
+            f"Of the first ten distinct texts by {best}, {found.precision(best, 10):.1%} hold {self.run} or more "
+            f"characters in a row of the training text; of all distinct ones, {found.precision(best):.1%}."
         )
 
     def __str__(self) -> str:
@@ -150,28 +152,32 @@ class Extracted:
     def save(self, folder: str | Path) -> Path:
         """Write extraction.html and extraction.json, both or none."""
         found = self.found
-        of_top = [(by, f"{found.verbatim_of_top(by, 10):.1%}", f"{found.verbatim_of_top(by, 50):.1%}")
-                  for by in found.scores]  # fmt: skip
+        of_top = [
+            (by, str(found.first(by) or "none"), *(f"{found.precision(by, top):.1%}" for top in (10, 100, None)))
+            for by in found.ranks
+        ]
         places = Counter({place: 1 / (1 + rank) for place, rank in _ranks(found)})
         texts = [(found.texts[place], f"{found.verbatim[place]:.0%}") for place, _ in places.most_common(20)]
         page = findings_page(
-            kicker="Extraction of training text", title=f"{found.generated:,} generated texts", headline=self.headline,
+            kicker="Extraction of training text", title=f"{len(found.texts):,} generated texts", headline=self.headline,
             tables=[
-                Table("By criterion", ("criterion", "verbatim in the first 10", "in the first 50"), of_top, (1, 2)),
+                Table("Verbatim by criterion", ("criterion", "rank of the first", "in the first 10", "in the first 100",
+                                                "in all distinct"), of_top, (1, 2, 3, 4)),
                 Table("The likeliest memorised texts, by their best rank", ("text", "verbatim"), texts, (1,)),
             ],
             reading=(
-                f"Verbatim is the share of a text in runs of at least {self.run} characters that stand in the training "
-                f"text; over all distinct texts it is {found.verbatim.mean():.1%}.",
+                f"By criterion: the share of texts with a run of at least {self.run} characters of the training text. "
+                "Of a text: its share in such runs.",
+                "Each criterion's ranking holds distinct texts: of texts alike, the one that scores highest.",
                 "A criterion is of use where the first texts by it are more verbatim than all of them.",
                 "What did not come out may still come out under another prompt.",
             ),
-            made={"characters of text": f"{self.characters:,}", "distinct texts": f"{len(found.texts):,}",
-                  "seed": self.seed},
+            made={"characters of text": f"{self.characters:,}", "seed": self.seed},
         )  # fmt: skip
         facts = {
-            "schema": "miafast/extraction/1", "headline": self.headline, "generated": found.generated, "run": self.run,
+            "schema": "miafast/extraction/1", "headline": self.headline, "generated": len(found.texts), "run": self.run,
             "seed": self.seed, "texts": found.texts, "verbatim": found.verbatim, "scores": dict(found.scores),
+            "ranks": dict(found.ranks),
         }  # fmt: skip
         with all_or_nothing(Path(folder)) as temporary:
             temporary("extraction.html").write_text(page, encoding="utf-8")
@@ -181,7 +187,7 @@ class Extracted:
 
 def extract_from(
     text: str, *, count: int = 200, length: int = 200, run: int = 30, prompt: str | None = None, width: int = 64,
-    epochs: int = 10, context: int = 64, temperature: float = 1.0, decay: int = 20, seed: int = 0,
+    epochs: int = 20, batch: int = 16, context: int = 64, temperature: float = 1.0, decay: int = 20, seed: int = 0,
 ) -> Extracted:  # fmt: skip
     """Train a small language model on a text, let it write, and rank what it writes by all six criteria.
 
@@ -189,18 +195,18 @@ def extract_from(
 
     Args:
         count, length, run, temperature, decay: as for `extract`.
-        prompt: what every generated text begins with; by default a line's end, in a text without lines a space.
-        width, epochs, context: as for `train_small`.
+        prompt: what every generated text begins with; by default a paragraph's end, else a line's, else a space.
+        width, epochs, batch, context: as for `train_small`.
 
-    >>> extract_from("so it goes " * 40, count=8, length=20, run=10, width=16, epochs=10).found.generated
-    8
+    >>> extract_from("so it goes " * 40, count=8, length=20, run=10, width=16, epochs=10).found.verbatim.shape
+    (8,)
     """
-    prompt = prompt or ("\n" if "\n" in text else " ")
+    prompt = prompt or next((each for each in ("\n\n", "\n") if each in text), " ")
     code = Characters(text + prompt + text.lower())
     tokens = np.array(code.encode(text))
+    train = partial(train_small, tokens, vocabulary=len(code), epochs=epochs, batch=batch, context=context)
     model, smaller, other = (
-        train_small(tokens, vocabulary=len(code), width=max(4, each), epochs=epochs, context=context, seed=seed + place)
-        for place, each in enumerate((width, width // 4, width // 2))
+        train(width=max(4, each), seed=seed + place) for place, each in enumerate((width, width // 4, width // 2))
     )
     found = extract(
         model, code.encode(prompt), training=tokens.tolist(), encode=code.encode, decode=code.decode, count=count,

@@ -23,7 +23,8 @@ def generate(
     batch it is made in, up to rounding.
 
     Args:
-        model: ``model(input_ids).logits`` [sequences, tokens, vocabulary]; put into evaluation mode.
+        model: ``model(input_ids).logits`` [sequences, tokens, vocabulary]; put into evaluation mode. Where its answer
+            has ``past_key_values``, these go back in with each new token alone; else all tokens are read again.
         prompt: [tokens] that all begin with, at least one (the token that begins a text), or [count, tokens].
         top_k: only the likeliest so many tokens are drawn from; None for all.
         hot, decay: ``decay=0`` samples at ``temperature`` throughout.
@@ -52,24 +53,28 @@ def generate(
         raise ValueError(f"prompt has shape {start.shape}; give integer tokens [at least 1], or [count, tokens].")
     tokens = np.broadcast_to(start, (count, start.shape[-1])).astype(np.int64)
     model = model.eval() if isinstance(model, nn.Module) else model
+    device = next((each.device for each in model.parameters()), None) if isinstance(model, nn.Module) else None
     made = []
     for begin in range(0, count, batch):
         numbers = range(begin, min(begin + batch, count))
         draws = np.stack([uniform(stream(seed, number, "generation"), length) for number in numbers])
-        ids = torch.as_tensor(tokens[numbers.start : numbers.stop])
+        ids = new = torch.as_tensor(tokens[numbers.start : numbers.stop])
+        past = None
         for step in range(length):
             share = min(1.0, step / decay) if decay else 1.0
             heat = hot + (temperature - hot) * share
-            ids = torch.cat([ids, _next(model, ids, draws[:, step], heat=heat, top_k=top_k)], dim=1)
+            with torch.inference_mode():
+                asked = (ids if past is None else new).to(device)
+                answer = model(asked) if past is None else model(asked, past_key_values=past)
+            past = getattr(answer, "past_key_values", None)
+            new = _next(answer.logits[:, -1].double().cpu(), draws[:, step], heat=heat, top_k=top_k)
+            ids = torch.cat([ids, new], dim=1)
         made.append(ids.numpy())
     return np.concatenate(made)
 
 
-def _next(model: Any, ids: torch.Tensor, draws: Array, *, heat: float, top_k: int | None) -> torch.Tensor:
+def _next(logits: torch.Tensor, draws: Array, *, heat: float, top_k: int | None) -> torch.Tensor:
     """One more token per sequence, [sequences, 1], by the inverse of the distribution over the likeliest."""
-    device = next((each.device for each in model.parameters()), None) if isinstance(model, nn.Module) else None
-    with torch.inference_mode():
-        logits = model(ids.to(device) if device else ids).logits[:, -1].double().cpu()
     if not bool(torch.isfinite(logits).all()):
         raise ValueError("model answers NaN or infinite logits; did its training diverge?")
     best, which = logits.topk(min(top_k or logits.shape[1], logits.shape[1]), dim=1)

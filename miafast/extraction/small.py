@@ -18,6 +18,7 @@ class Answer(NamedTuple):
     """As Hugging Face's models answer."""
 
     logits: torch.Tensor  #: [sequences, tokens, vocabulary]
+    past_key_values: torch.Tensor | None = None  #: [1, sequences, width]: the state after the last token
 
 
 class Characters:
@@ -55,9 +56,9 @@ class SmallLanguageModel(nn.Module):  # type: ignore[misc]
     def get_output_embeddings(self) -> nn.Linear:
         return self.head
 
-    def forward(self, input_ids: torch.Tensor) -> Answer:
-        hidden, _ = self.recurrent(self.embedding(input_ids))
-        return Answer(self.head(hidden))
+    def forward(self, input_ids: torch.Tensor, past_key_values: torch.Tensor | None = None) -> Answer:
+        hidden, state = self.recurrent(self.embedding(input_ids), past_key_values)
+        return Answer(self.head(hidden), state)
 
 
 def train_small(
