@@ -136,12 +136,12 @@ def extract(
     count: Annotated[int, option("Texts to generate.")] = 200,
     length: Annotated[int, option("Characters of each.")] = 200,
     run: Annotated[int, option("The shortest run of characters that counts as verbatim.")] = 30,
-    prompt: Annotated[Text, option("What every text begins with. [default: a line's end]")] = None,
+    prompt: Annotated[Text, option("What every text begins with. [default: a paragraph's or a line's end]")] = None,
     temperature: Annotated[float, option("Of sampling, after it has fallen.")] = 1.0,
     decay: Annotated[int, option("Over so many characters it falls, from 10; 0: not at all.")] = 20,
     characters: Characters = None,
     width: Width = 64,
-    epochs: TextEpochs = 10,
+    epochs: TextEpochs = 20,
     seed: Seed = 0,
 ) -> None:
     """Train a small language model on a text, let it write, and rank what is verbatim by six criteria."""

@@ -81,7 +81,7 @@ def test_a_canary_put_in_often_is_exposed_and_one_never_put_in_is_not(text: Path
 def test_extraction_ranks_by_six_criteria(text: Path, tmp_path: Path) -> None:
     secret = "Keep the red key under the third stone by the well, and tell nobody. "
     text.write_text(secret.join(text.read_text()[begin : begin + 200] for begin in range(0, 12000, 150)))
-    options = ("--count", 40, "--length", 60, "--run", 25, "--decay", 0, "--epochs", 24, "--width", 40)
+    options = ("--count", 40, "--length", 60, "--run", 25, "--decay", 0, "--epochs", 12, "--width", 40)
     printed = run("extract", "--text", text, *options, "--out", tmp_path / "out")
     facts = json.loads((tmp_path / "out/extraction.json").read_text())
     assert sorted(facts["scores"]) == ["lower-case", "other", "perplexity", "smaller", "window", "zlib"]

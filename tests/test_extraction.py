@@ -222,22 +222,20 @@ def test_a_canary_inserted_ten_times_is_far_more_exposed_than_one_inserted_once(
 
 @pytest.mark.slow
 def test_extraction_ranks_memorised_text_first(real_data: Path) -> None:
-    play = lzma.open(real_data / "tinyshakespeare" / "input.txt.xz", "rt").read()
+    with lzma.open(real_data / "tinyshakespeare" / "input.txt.xz", "rt") as file:
+        parts = file.read(9_000).split("\n\n")
     secret = "Unions representing workers say they are disappointed after talks with stricken parent firms."
-    parts = play[:12_000].split("\n\n")
     for number in range(60):
         parts.insert(1 + 2 * number % len(parts), secret)
     text = "\n\n".join(parts)
-    found = extract_from(text, count=150, length=120, run=40, width=64, epochs=25, batch=8, decay=0).found
+    found = extract_from(text, count=120, length=120, run=40, epochs=18, batch=8, decay=0).found
     assert any(secret in each for each in found.texts)
     for by in ("perplexity", "smaller", "zlib", "window"):
         ranked = found.ranked(by)
         verbatim = found.verbatim[ranked] > 0
         assert found.first(by) == 1
         assert found.precision(by, 10) > 2 * found.precision(by) > 0
-        assert found.precision(by) == verbatim.mean()
         assert mf.roc(found.scores[by][ranked], verbatim).auc > 0.7
-        print(by, found.precision(by, 10), found.precision(by), mf.roc(found.scores[by][ranked], verbatim).auc)
 
 
 def test_of_texts_alike_the_one_that_scores_highest_is_ranked() -> None:
@@ -254,7 +252,8 @@ def test_of_texts_alike_the_one_that_scores_highest_is_ranked() -> None:
         assert (np.diff(scores[ranked]) <= 0).all()
         verbatim = found.verbatim[ranked] > 0
         assert found.precision(by, 3) == verbatim[:3].mean()
-        assert verbatim[found.first(by) - 1] and not verbatim[: found.first(by) - 1].any()
+        assert found.first(by) == 1 + verbatim.argmax()
+        assert verbatim.any()
     with pytest.raises(ValueError, match="by='nothing'"):
         found.ranked("nothing")
 
