@@ -155,7 +155,9 @@ CASES = {
     "mi-face-lfw": Case("LFW, 7 people, MLP 1850-64-7", faces, needs_files=True),
     "exposure": Case("100,000 characters, GRU of 64 units", told_secrets, needs_files=True),
 } | {
-    f"extraction-{seed}": Case("50,000 characters, GRU of 96 units", partial(told_text, seed), needs_files=True)
+    f"extraction-{seed}": Case(
+        f"50,000 characters, GRU of 96 units, seed {seed}", partial(told_text, seed), needs_files=True
+    )
     for seed in (1, 2, 3)
 }
 COLUMNS = (
