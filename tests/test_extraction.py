@@ -223,12 +223,12 @@ def test_a_canary_inserted_ten_times_is_far_more_exposed_than_one_inserted_once(
 @pytest.mark.slow
 def test_extraction_ranks_memorised_text_first(real_data: Path) -> None:
     with lzma.open(real_data / "tinyshakespeare" / "input.txt.xz", "rt") as file:
-        parts = file.read(6_000).split("\n\n")
+        parts = file.read(9_000).split("\n\n")
     secret = "Unions representing workers say they are disappointed after talks with stricken parent firms."
-    for number in range(50):
+    for number in range(60):
         parts.insert(1 + 2 * number % len(parts), secret)
     text = "\n\n".join(parts)
-    found = extract_from(text, count=100, length=110, run=40, epochs=16, batch=8, decay=0).found
+    found = extract_from(text, count=120, length=120, run=40, epochs=18, batch=8, decay=0).found
     assert any(secret in each for each in found.texts)
     for by in ("perplexity", "smaller", "zlib", "window"):
         ranked = found.ranked(by)
