@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,6 @@ from miafast.extraction import (  # noqa: E402
     token_losses,
     train_small,
 )
-from miafast.extraction.from_text import extract_from  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.integers(1, 11, size=(9, 12))
@@ -228,7 +228,13 @@ def test_extraction_ranks_memorised_text_first(real_data: Path) -> None:
     for number in range(60):
         parts.insert(1 + 2 * number % len(parts), secret)
     text = "\n\n".join(parts)
-    found = extract_from(text, count=120, length=120, run=40, epochs=18, batch=8, decay=0).found
+    code = Characters(text + text.lower())
+    tokens = np.array(code.encode(text))
+    train = partial(train_small, tokens, vocabulary=len(code), epochs=18, batch=8)
+    found = extract(
+        train(), code.encode("\n\n"), training=tokens, encode=code.encode, decode=code.decode, smaller=train(width=8),
+        count=120, length=120, run=40, decay=0,
+    )  # fmt: skip
     assert any(secret in each for each in found.texts)
     for by in ("perplexity", "smaller", "zlib", "window"):
         ranked = found.ranked(by)
