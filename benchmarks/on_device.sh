@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# benchmarks/on_device.sh FOLDER [--smoke]: on a machine with a CUDA device, builds, runs the tests that need one, then
-# times every op's twins; logs and results land in FOLDER. A few minutes on one H100. What fails is told at the end.
+# benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]: on a machine with a CUDA device, builds, times every op's twins
+# and stacked training, runs the tests that need a device and, given data sets, audits them there; logs and results land
+# in FOLDER. Each step ends after 400 s at most. What fails is told at the end.
 # --smoke: the same steps on a processor, tiny and interpreted, to try this script.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-folder=${1:?benchmarks/on_device.sh FOLDER [--smoke]}
+folder=${1:?benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]}
 mkdir -p "$folder"
 python=${PYTHON:-python3}
 export PYTHONPATH=$PWD
 if [ "${2:-}" = --smoke ]; then
     tests=(tests/test_gpu.py -k 10-classes) bench=(--device cpu --smoke --rounds 1 --only phi-10 --only leave-one-out --only mlps)
+    train=(--device cpu --smoke) data=
 else
-    tests=(tests/test_gpu.py -m gpu) bench=(--device cuda --rounds 10 --out "$folder")
+    tests=(tests/test_gpu.py tests/test_device_training.py tests/test_collect.py -m gpu)
+    bench=(--device cuda --rounds 10 --out "$folder") train=(--device cuda --out "$folder") data=${2:-}
 fi
 
 failed=()
@@ -26,5 +29,7 @@ step() {
 step build "$python" setup.py -q build_ext --inplace
 step backends "$python" -c 'import miafast; print(miafast.backends())'
 step ops timeout 400 "$python" -m benchmarks ops "${bench[@]}"
+step train timeout 400 "$python" -m benchmarks train "${train[@]}" --only device-bfloat16
 step tests timeout 400 "$python" -m pytest -q -p no:benchmark --import-mode=importlib "${tests[@]}"
+[ -z "$data" ] || step audit timeout 400 "$python" -m benchmarks audit "${train[@]}" --data-dir "$data" --only device-purchase
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

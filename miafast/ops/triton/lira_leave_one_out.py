@@ -20,7 +20,7 @@ from miafast.ops.triton.lira import POOLINGS, log_e, ranked, term, verdict_of
 from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
-#: Runs of models and records per program, of 16 warps so that two numbers a thread need no spills; numbers sorted per
+#: Runs of models and records per program, of 16 warps so that a thread's numbers fit 128 registers; numbers sorted per
 #: program; most programs that keep sums of their own.
 ROWS, LANES, SORTED, PROGRAMS = 32, 32, 8192, 1024
 
