@@ -1,4 +1,4 @@
-"""The command line: `miafast audit | score | report | audit-dp | explain …`. Thin: it names options, calls, prints."""
+"""The command line: `miafast audit | score | report | bench | backends …`. Thin: it names options, calls, prints."""
 
 from __future__ import annotations
 
@@ -6,36 +6,24 @@ import json
 import re
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
 import miafast as mf
-from miafast import cli_systems
+from miafast import cli_options as options, cli_systems
 from miafast.attacks import ATTACKS, ON_DEMAND
 from miafast.audit import report_on
-from miafast.cli_options import (
-    Data,
-    DataDir,
-    File,
-    First,
-    Label,
-    Out,
-    Part,
-    Seed,
-    Text,
-    check_out,
-    load,
-    numbers,
-    option,
-    recipe_option,
-)
+from miafast.cli_options import File, Text, one_of, option
+from miafast.defenses import DEFENSES
+from miafast.ops.lira import CENTERS, TAILS
+from miafast.ops.variance_prior import VARIANCES
 from miafast.plan import Attack, compared_attacks
-from miafast.queries import Query
+from miafast.queries import COUNTS, Query
 from miafast.report import Report
+from miafast.report.scores import KINDS
 from miafast.store import reopen, write_array
 from miafast.tables import Array, Signals
 
@@ -45,25 +33,30 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-ScoresForm = Annotated[str, option("Form of the scores: csv or parquet.")]
-Attacks = Annotated[str, option(f"Names with commas between, the headline first, or all (but {', '.join(ON_DEMAND)}).")]
-Variance = Annotated[str, option("LiRA's variance: auto, per-record, pooled, shrunken or total.")]
-Center = Annotated[str, option("LiRA's centres: mean or median.")]
-Tail = Annotated[str, option("Offline LiRA's test: one-sided or two-sided.")]
+Attacks = Annotated[
+    str,
+    option(f"Commas between, the headline first: {', '.join(ATTACKS)}; all: all but {', '.join(ON_DEMAND)}."),
+]
+Variance = Annotated[str, option(f"LiRA's variance: {one_of(('auto', *VARIANCES))}.")]
+Center = Annotated[str, option(f"LiRA's centres: {one_of(CENTERS)}.")]
+Tail = Annotated[str, option(f"Offline LiRA's test: {one_of(TAILS)}.")]
+Scores = Annotated[str, option(f"Form of the scores: {one_of(KINDS)}.")]
 
 
 @app.command()
 def audit(
-    data: Data,
-    out: Out = Path("report"),
-    data_dir: DataDir = None,
-    label: Label = None,
-    part: Part = "all",
-    standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
+    data: options.Data,
+    out: options.Out = Path("report"),
+    data_dir: options.DataDir = None,
+    label: options.Label = None,
+    part: options.Part = "all",
+    standardise: options.Standardise = False,
     shadows: Annotated[int, option("Shadow models to train.")] = 64,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     membership: Annotated[str, option("balanced: each record IN half the models; coins: fair coins.")] = "balanced",
-    queries: Annotated[Text, option("1, 2, 18, 162, or names: identity,mirror. [default: 2 if trained so]")] = None,
+    queries: Annotated[
+        Text, option(f"{one_of(map(str, COUNTS))}, or names: identity,mirror. [default: 2 if trained so]")
+    ] = None,
     attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
@@ -73,48 +66,44 @@ def audit(
     ] = None,
     target_logits: Annotated[File, option("Your model's logits: .npy [records(, queries), classes].")] = None,
     is_member: Annotated[File, option("Which records your model was trained on: .npy bool [records].")] = None,
-    model: Annotated[Text, recipe_option("logistic, mlp, conv or resnet9.")] = None,
-    hidden: Annotated[Text, recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
-    activation: Annotated[Text, recipe_option("relu or tanh.")] = None,
-    optimizer: Annotated[Text, recipe_option("sgd, adam or adamw.")] = None,
-    learning_rate: Annotated[float | None, recipe_option("")] = None,
-    momentum: Annotated[float | None, recipe_option("For sgd.")] = None,
-    weight_decay: Annotated[float | None, recipe_option("")] = None,
-    epochs: Annotated[int | None, recipe_option("")] = None,
-    batch_size: Annotated[int | None, recipe_option("")] = None,
-    schedule: Annotated[Text, recipe_option("constant, cosine, linear, step or triangle.")] = None,
-    dropout: Annotated[float | None, recipe_option("")] = None,
-    label_smoothing: Annotated[float | None, recipe_option("")] = None,
-    augment: Annotated[Text, recipe_option("mirror, shift, mirror,shift or none.")] = None,
-    dtype: Annotated[Text, recipe_option("float32 or bfloat16.")] = None,
-    defense: Annotated[Text, option("Such as top-k:3, label-only, l2:0.001 or dp-sgd:8; commas for several.")] = None,
+    model: options.Model = None,
+    hidden: options.Hidden = None,
+    activation: options.Activation = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: options.LearningRate = None,
+    momentum: options.Momentum = None,
+    weight_decay: options.WeightDecay = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    dropout: options.Dropout = None,
+    label_smoothing: options.LabelSmoothing = None,
+    augment: options.Augment = None,
+    dtype: options.Dtype = None,
+    defense: Annotated[Text, option(f"{one_of(DEFENSES)}, with its number as in top-k:3; commas for several.")] = None,
     device: Annotated[str, option("cpu or cuda.")] = "cpu",
-    workdir: Annotated[File, option("Folder of the resumable run. [default: OUT/run]")] = None,
-    scores: ScoresForm = "csv",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    workdir: options.Workdir = None,
+    scores: Scores = "csv",
+    quiet: options.Quiet = False,
 ) -> None:
     """Train shadow models on a data set, attack, and write a report.
 
     Without --target-logits every trained model is the target in turn, attacked with all the others.
     """
-    from miafast.shadow import recipe_for
-
     workdir = out / "run" if workdir is None else workdir
-    check_out(out, scores)
+    options.check_out(out, scores)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
-    records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
-    options: dict[str, Any] = {
-        "hidden": numbers(hidden, "--hidden"), "activation": activation, "optimizer": optimizer,
-        "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
-        "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
-        "augment": _names(augment), "dtype": dtype,
+    records = options.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise)
+    given = {
+        "model": model, "hidden": hidden, "activation": activation, "optimizer": optimizer, "learning_rate":
+        learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs, "batch_size": batch_size,
+        "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing, "augment": augment, "dtype":
+        dtype,
     }  # fmt: skip
-    recipe = replace(
-        recipe_for(records, model=model), **{name: given for name, given in options.items() if given is not None}
-    )
+    recipe = options.recipe(records, given)
     target = None if target_logits is None else _array(target_logits, "--target-logits")
     members = None if is_member is None else _array(is_member, "--is-member")
-    layers = _names(white_box)
+    layers = options.names(white_box)
     if layers is not None:
         if target is not None:
             raise ValueError("--white-box looks inside the model, --target-logits has none; use miafast.audit for it.")
@@ -139,16 +128,16 @@ def score(
     target: Annotated[File, option("The target's phi (or logits); without it every model in turn.")] = None,
     is_member: Annotated[File, option("The target's members, .npy bool [records]: adds a report.")] = None,
     labels: Annotated[File, option("Labels, .npy [records]: the arrays are logits with a last axis classes.")] = None,
-    out: Out = Path("report"),
+    out: options.Out = Path("report"),
     attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
-    scores: ScoresForm = "csv",
+    scores: Scores = "csv",
 ) -> None:
     """Score arrays on disk: no training and no torch. Writes scores.npy, and a report where membership is known."""
     with_report = target is None or is_member is not None
-    check_out(out, scores, report=with_report)
+    options.check_out(out, scores, report=with_report)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     classes = None if labels is None else _array(labels, "--labels")
     phi, mask = _phi(_array(shadow, "--shadow"), classes), _array(in_mask, "--in-mask")
@@ -172,108 +161,20 @@ def score(
 @app.command()
 def report(
     workdir: Annotated[Path, typer.Argument(help="The workdir of an audit.")],
-    out: Out = Path("report"),
+    out: options.Out = Path("report"),
     attacks: Attacks = "lira-online",
     variance: Variance = "auto",
     center: Center = "mean",
     tail: Tail = "one-sided",
-    scores: ScoresForm = "csv",
+    scores: Scores = "csv",
 ) -> None:
     """Attack again and rebuild the report from a finished run; nothing is trained."""
-    check_out(out, scores)
+    options.check_out(out, scores)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     with reopen(workdir) as store:
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
         made = report_on(store.signals(), compared_attacks(chosen), seconds=seconds)
     _finish(made, out, scores)
-
-
-@app.command()
-def audit_dp(
-    data: Data,
-    out: Out = Path("report"),
-    data_dir: DataDir = None,
-    label: Label = None,
-    part: Part = "all",
-    records: First = None,
-    epsilon: Annotated[float | None, option("The claim. [default: what an accountant says]")] = None,
-    delta: Annotated[float, option("Of (epsilon, delta)-DP.")] = 1e-5,
-    mode: Annotated[str, option("many-runs (with and without one canary) or one-run (many canaries).")] = "many-runs",
-    canary: Annotated[Text, option("mislabelled, blank, random or gradient. [default: fits the mode]")] = None,
-    runs: Annotated[int, option("many-runs: models with the canary, and as many without.")] = 1000,
-    canaries: Annotated[int, option("one-run: how many.")] = 1000,
-    guesses: Annotated[int | None, option("one-run: on how many; the others abstain. [default: a fifth]")] = None,
-    method: Annotated[Text, option("clopper-pearson, gdp, bayesian, one-run or f-dp one-run.")] = None,
-    confidence: Annotated[float, option("That epsilon is not overstated.")] = 0.95,
-    sees: Annotated[str, option("final or last-update: what is looked at of the models.")] = "final",
-    seed: Seed = 0,
-    hidden: Annotated[Text, option("Hidden layers: 32 or 64,32; none for logistic regression.")] = "32",
-    learning_rate: Annotated[float, option("Of DP-SGD.")] = 0.5,
-    steps: Annotated[int, option("Batches to train on.")] = 300,
-    batch_size: Annotated[int, option("Expected records per Poisson batch.")] = 64,
-    clip: Annotated[float, option("Length that gradients are clipped to.")] = 1.0,
-    noise_multiplier: Annotated[float, option("Standard deviation of the noise over the clipping norm.")] = 1.0,
-    mistake: Annotated[str, option("Plant a mistake: see miafast.shadow.private.MISTAKES.")] = "none",
-) -> None:
-    """Try to refute DP-SGD's privacy claim: train with and without canaries, and bound epsilon from below."""
-    check_out(out)
-    pool = load(data, data_dir=data_dir, label=label, part=part, records=records)
-    recipe = mf.PrivateRecipe(
-        hidden=() if hidden in (None, "none") else numbers(hidden, "--hidden") or (), learning_rate=learning_rate,
-        steps=steps, batch_size=batch_size, clip=clip, noise_multiplier=noise_multiplier, mistake=mistake,
-    )  # fmt: skip
-    found = mf.audit_dp(
-        pool, recipe, epsilon=epsilon, delta=delta, mode=mode, canary=canary, runs=runs, canaries=canaries,
-        guesses=guesses, method=method, confidence=confidence, sees=sees, seed=seed,
-    )  # fmt: skip
-    found.save(out)
-    print(found)
-    print(f"\nReport: {out / 'dp.html'}")
-
-
-@app.command()
-def explain(
-    record: Annotated[int, typer.Argument(help="Which record, counted from 0.")],
-    data: Data,
-    layer: Annotated[str, option("Where the model is cut; what follows is retrained without the record.")],
-    out: Annotated[Path, option("Folder for explanation.html.")] = Path("report"),
-    data_dir: DataDir = None,
-    label: Label = None,
-    part: Part = "all",
-    standardise: Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")] = False,
-    proxies: Annotated[int, option("How many to compare the target with.")] = 3,
-    seed: Annotated[int, option("All randomness follows from it, the half that the target is trained on too.")] = 0,
-    model: Annotated[Text, recipe_option("logistic, mlp or conv.")] = None,
-    hidden: Annotated[Text, recipe_option("Hidden layers of an mlp: 128 or 256,128.")] = None,
-    learning_rate: Annotated[float | None, recipe_option("")] = None,
-    epochs: Annotated[int | None, recipe_option("")] = None,
-    batch_size: Annotated[int | None, recipe_option("")] = None,
-) -> None:
-    """Draw what the inputs of one record do in a target, and in proxies that were not trained on the record.
-
-    The target is trained on a random half of the records, the proxies on the other half.
-    """
-    from miafast.shadow import recipe_for
-
-    check_out(out, "csv")
-    records = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
-    if not 0 <= record < len(records):
-        raise ValueError(f"RECORD {record} is not there; {records.name} has records 0 … {len(records) - 1}.")
-    options: dict[str, Any] = {
-        "model": model, "hidden": numbers(hidden, "--hidden"), "learning_rate": learning_rate, "epochs": epochs,
-        "batch_size": batch_size,
-    }  # fmt: skip
-    recipe = replace(recipe_for(records), **{name: given for name, given in options.items() if given is not None})
-    target, is_member = mf.whitebox.drawn_target(recipe, records, seed=seed, layers=(layer,))
-    mine = ~is_member
-    mine[record] = False
-    found = mf.whitebox.explain(
-        target, records, record, recipe=recipe, layer=layer, mine=mine, proxies=proxies, seed=seed + 1
-    )
-    from miafast.report.explanation import headline, save_explanation
-
-    page = save_explanation(found, records, out, is_member=bool(is_member[record]))
-    print(f"{headline(found, is_member=bool(is_member[record]))}\nPage: {page}")
 
 
 @app.command()
@@ -295,7 +196,7 @@ def bench(
         print(each, flush=True)
 
 
-for command in (cli_systems.poison, cli_systems.invert, cli_systems.exposure, cli_systems.extract):
+for command in cli_systems.COMMANDS:
     app.command()(command)
 
 
@@ -334,10 +235,6 @@ def _queries(given: str | None) -> int | tuple[Query, ...] | None:
     if given is None:
         return None
     return int(given) if given.isdigit() else tuple(re.split(r",(?=[a-z])", given))
-
-
-def _names(given: str | None) -> tuple[str, ...] | None:
-    return None if given is None else () if given == "none" else tuple(given.split(","))
 
 
 def _array(path: Path, option: str) -> Array:

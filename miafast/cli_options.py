@@ -1,9 +1,10 @@
-"""What several commands of the command line share: options, and checks of what they were given."""
+"""What several commands of the command line share: options, and what is made of and checked in their values."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -12,6 +13,8 @@ import typer
 from rich.markup import escape
 
 import miafast as mf
+from miafast.report.scores import KINDS
+from miafast.shadow.recipe import AUGMENTATIONS, CHOICES, MODELS
 from miafast.tables import Records
 
 
@@ -19,20 +22,47 @@ def option(help: str) -> Any:
     return typer.Option(help=escape(help))
 
 
-def recipe_option(help: str) -> Any:
+def recipe_option(help: str = "") -> Any:
     return typer.Option(help=escape(f"{help} [default: fits the data]".strip()), rich_help_panel="Recipe")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """
+    >>> one_of(["sgd", "adam", "adamw"])
+    'sgd, adam or adamw'
+    """
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 Text: TypeAlias = str | None
 File: TypeAlias = Path | None
 
-Out = Annotated[Path, option("Folder for the report and the numbers behind it.")]
+Out = Annotated[Path, option("Folder for what is found.")]
 Data = Annotated[str, option("A built-in name (digits, location30, cifar10 …) or FILE.npz, .csv or .parquet.")]
 DataDir = Annotated[File, option("Where built-in data sets that are files lie.")]
 Label = Annotated[Text, option("Name of the label column of a CSV or Parquet file.")]
 Part = Annotated[str, option("all, train or test, where a data set has parts.")]
+Standardise = Annotated[bool, typer.Option(help="Scale a file's columns to mean 0, deviation 1.")]
 First = Annotated[int | None, option("Use the first so many records. [default: all]")]
 Seed = Annotated[int, option("All randomness follows from it.")]
+Workdir = Annotated[File, option("Folder in which a run is kept and resumed. [default: OUT/run]")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+Model = Annotated[Text, recipe_option(f"{one_of(MODELS)}.")]
+Hidden = Annotated[Text, recipe_option("Hidden layers of an mlp: 128 or 256,128.")]
+Activation = Annotated[Text, recipe_option(f"{one_of(CHOICES['activation'])}.")]
+Optimizer = Annotated[Text, recipe_option(f"{one_of(CHOICES['optimizer'])}.")]
+LearningRate = Annotated[float | None, recipe_option()]
+Momentum = Annotated[float | None, recipe_option("For sgd.")]
+WeightDecay = Annotated[float | None, recipe_option()]
+Epochs = Annotated[float | None, recipe_option()]
+BatchSize = Annotated[int | None, recipe_option()]
+Schedule = Annotated[Text, recipe_option(f"{one_of(CHOICES['schedule'])}.")]
+Dropout = Annotated[float | None, recipe_option()]
+LabelSmoothing = Annotated[float | None, recipe_option()]
+Augment = Annotated[Text, recipe_option(f"{one_of(AUGMENTATIONS)}, commas for several, or none.")]
+Dtype = Annotated[Text, recipe_option(f"{one_of(CHOICES['dtype'])}.")]
 
 
 def numbers(given: str | None, name: str) -> tuple[int, ...] | None:
@@ -45,16 +75,33 @@ def numbers(given: str | None, name: str) -> tuple[int, ...] | None:
         raise ValueError(f"{name} {given!r} is not whole numbers with commas between, such as 256,128.") from None
 
 
-def load(data: str, *, data_dir: Path | None, label: str | None, part: str, records: int | None) -> Records:
+def names(given: str | None) -> tuple[str, ...] | None:
+    """Names with commas between; none of them is written none."""
+    return None if given is None else () if given == "none" else tuple(given.split(","))
+
+
+def load(
+    data: str, *, data_dir: Path | None, label: str | None, part: str, standardise: bool = False,
+    records: int | None = None,
+) -> Records:  # fmt: skip
     """The records that the options name."""
-    pool = mf.load(data, data_dir=data_dir, label=label, part=part)
+    pool = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     return pool if records is None else replace(pool, x=pool.x[:records], y=pool.y[:records])
+
+
+def recipe(records: Records, given: dict[str, Any]) -> mf.Recipe:
+    """The recipe that fits the records, changed by the options given by name (those that are None were not)."""
+    from miafast.shadow import recipe_for
+
+    read = {**given, "hidden": numbers(given.get("hidden"), "--hidden"), "augment": names(given.get("augment"))}
+    fitting = recipe_for(records, model=read.pop("model", None))
+    return replace(fitting, **{name: value for name, value in read.items() if value is not None})
 
 
 def check_out(out: Path, scores: str = "csv", *, report: bool = True) -> None:
     """Refuse before long work what would fail when the report is saved."""
-    if scores not in ("csv", "parquet"):
-        raise ValueError(f"--scores {scores!r} is not known; choose csv or parquet.")
+    if scores not in KINDS:
+        raise ValueError(f"--scores {scores!r} is not known; choose {one_of(KINDS)}.")
     needed = (["matplotlib", "jinja2"] if report else []) + (["pyarrow"] if scores == "parquet" else [])
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:

@@ -15,7 +15,13 @@ import pytest
 
 import miafast as mf
 from miafast import cli
+from miafast.attacks import ATTACKS
 from miafast.bench import throughput
+from miafast.defenses import DEFENSES
+from miafast.epsilon.lower_bound import METHODS
+from miafast.ops.lira import TAILS
+from miafast.ops.variance_prior import VARIANCES
+from miafast.shadow.recipe import MODELS
 
 pytest.importorskip("matplotlib")
 
@@ -141,12 +147,22 @@ def test_bench_measures_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert on_cpu["phi"]["share_of_bandwidth"] > 0
 
 
-@pytest.mark.parametrize("command", ["audit", "score", "report", "bench", "backends"])
-def test_every_command_has_help(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("audit", [*MODELS, *ATTACKS, *DEFENSES]), ("explain", MODELS), ("audit-dp", METHODS), ("poison", ["triangle"]),
+        ("score", VARIANCES), ("report", TAILS), ("invert", []), ("exposure", []), ("extract", []), ("bench", []),
+        ("backends", []),
+    ],
+)  # fmt: skip
+def test_every_command_has_help_that_names_what_there_is_to_choose(
+    command: str, says: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
     assert run(monkeypatch, command, "--help") == 0
-    assert "Usage" in capsys.readouterr().out
+    words = set(re.split(r"[\s│,.;:]+", capsys.readouterr().out))
+    assert "Usage" in words
+    assert {word for each in says for word in each.split()} <= words
 
 
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:

@@ -17,16 +17,17 @@ from miafast.shadow import Recipe
 from miafast.tables import Array
 
 __all__ = [
-    "DPSGD", "L2", "ConfidenceNoise", "Defense", "Dropout", "EarlyStopping", "LabelOnly", "LabelSmoothing",
-    "OutputDefense", "Rounding", "Temperature", "TopK", "TrainingDefense", "answer_of", "as_defenses",
-    "defended_recipe",
+    "DEFENSES", "DPSGD", "L2", "ConfidenceNoise", "Defense", "Dropout", "EarlyStopping", "LabelOnly",
+    "LabelSmoothing", "OutputDefense", "Rounding", "Temperature", "TopK", "TrainingDefense", "answer_of",
+    "as_defenses", "defended_recipe",
 ]  # fmt: skip
 
 OutputDefense: TypeAlias = TopK | LabelOnly | Rounding | Temperature | ConfidenceNoise
 TrainingDefense: TypeAlias = L2 | Dropout | LabelSmoothing | EarlyStopping | DPSGD
 Defense: TypeAlias = OutputDefense | TrainingDefense
 
-_NAMED: dict[str, tuple[type[Any], type[Any] | None]] = {
+#: What the command line calls the defences, and the kind of number that follows.
+DEFENSES: dict[str, tuple[type[Any], type[Any] | None]] = {
     "top-k": (TopK, int), "label-only": (LabelOnly, None), "rounding": (Rounding, int),
     "temperature": (Temperature, float), "noise": (ConfidenceNoise, float), "l2": (L2, float),
     "dropout": (Dropout, float), "label-smoothing": (LabelSmoothing, float), "early-stopping": (EarlyStopping, int),
@@ -89,9 +90,9 @@ def answer_of(defenses: Sequence[Defense]) -> Callable[[Array], Array] | None:
 
 def _named(text: str) -> Defense:
     name, colon, given = text.partition(":")
-    if name not in _NAMED:
-        raise ValueError(f"defense={text!r} is not known; choose one of {', '.join(_NAMED)}, as in top-k:3.")
-    make, number = _NAMED[name]
+    if name not in DEFENSES:
+        raise ValueError(f"defense={text!r} is not known; choose one of {', '.join(DEFENSES)}, as in top-k:3.")
+    make, number = DEFENSES[name]
     takes_one = number is not None
     if takes_one != bool(given) and not (name == "early-stopping" and not colon):
         wanted = f"give its number, as in {name}:{'3' if number is int else '0.1'}" if takes_one else "it has no number"

@@ -20,14 +20,15 @@ REVISION = 2
 #: A user's own training: train(records, in_indices, seed) -> model. See `miafast.shadow.wrap` for what a model may be.
 TrainFunction = Callable[[Records, Any, int], Any]
 
-_CHOICES = {
+#: What a recipe chooses from.
+CHOICES = {
     "activation": ("relu", "tanh"),
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "cosine", "linear", "step", "triangle"),
     "dtype": ("float32", "bfloat16"),
 }
-_AUGMENTATIONS = ("mirror", "shift")
-_MODELS = ("logistic", "mlp", "conv", "resnet9")
+AUGMENTATIONS = ("mirror", "shift")
+MODELS = ("logistic", "mlp", "conv", "resnet9")
 
 #: Models that need images.
 IMAGE_MODELS = ("conv", "resnet9")
@@ -77,7 +78,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_model(self.model)
-        for name, known in _CHOICES.items():
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not known; choose one of {', '.join(known)}.")
         object.__setattr__(self, "hidden", _tuple("hidden", self.hidden))
@@ -87,14 +88,18 @@ class Recipe:
         if self.model == "mlp" and not self.hidden:
             raise ValueError("hidden=() leaves an mlp without hidden layers; use model='logistic' for that.")
         for name in self.augment:
-            if name not in _AUGMENTATIONS:
-                raise ValueError(f"augment={self.augment!r}: {name!r} is not known; choose from {_AUGMENTATIONS}.")
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"augment={self.augment!r}: {name!r} is not known; choose from {AUGMENTATIONS}.")
         _check_number("batch_size", self.batch_size, low=1, whole=True)
         _check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
         _check_number("epochs", self.epochs, low=0.0, open_low=True)
         _check_number("weight_decay", self.weight_decay, low=0.0)
         for name in ("momentum", "dropout", "label_smoothing"):
             _check_number(name, getattr(self, name), low=0.0, high=1.0)
+        for name in ("learning_rate", "momentum", "weight_decay", "dropout", "label_smoothing"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if self.epochs == int(self.epochs):  # equal recipes have one fingerprint
+            object.__setattr__(self, "epochs", int(self.epochs))
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum={self.momentum} is for optimizer='sgd'; {self.optimizer} has its own.")
         if not isinstance(self.nesterov, bool):
@@ -156,7 +161,7 @@ def describe(recipe: Recipe | TrainFunction) -> dict[str, Any]:
 def fingerprint_of(recipe: Recipe | TrainFunction) -> str:
     """SHA-256 (hex) of a recipe, or of a train function's module, name, source and plain closed-over values.
 
-    >>> fingerprint_of(Recipe()) == fingerprint_of(Recipe(epochs=60)) != fingerprint_of(Recipe(epochs=61))
+    >>> fingerprint_of(Recipe()) == fingerprint_of(Recipe(epochs=60.0)) != fingerprint_of(Recipe(epochs=61))
     True
     """
     return recipe.fingerprint if isinstance(recipe, Recipe) else _digest(describe(recipe))
@@ -223,15 +228,15 @@ def factory_arguments(factory: Callable[..., Any]) -> int:
 
 def _check_model(model: Any) -> None:
     if isinstance(model, str):
-        if model not in _MODELS:
-            raise ValueError(f"model={model!r} is not known; choose {', '.join(_MODELS)} or give a factory of modules.")
+        if model not in MODELS:
+            raise ValueError(f"model={model!r} is not known; choose {', '.join(MODELS)} or give a factory of modules.")
     elif hasattr(model, "state_dict") and not isinstance(model, type):
         raise TypeError(
             f"model is a finished {type(model).__name__}; every shadow model starts afresh, so give a factory: "
             "lambda: MyModule(...)."
         )
     elif not callable(model):
-        raise TypeError(f"model is {type(model).__name__}; give one of {', '.join(_MODELS)} or a factory of modules.")
+        raise TypeError(f"model is {type(model).__name__}; give one of {', '.join(MODELS)} or a factory of modules.")
     else:
         factory_arguments(model)
 
