@@ -1,6 +1,6 @@
 // Exact ROC counts. Scores become integer keys that ascend as scores descend. A sample of them splits all
-// keys into ranges small enough for the cache; members and non-members of a range are radix-sorted apart and
-// merged in place.
+// keys into ranges small enough for the cache, none of which holds both signs: so the sign bit is free to say
+// which are members'. A range is radix-sorted and counted up.
 #include "roc_counts.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -16,55 +16,66 @@
 #include <vector>
 
 #include "parallel.h"
+#include "simd.h"
 
 namespace miafast {
 namespace {
 
 constexpr int kDigit = 11;
 constexpr std::size_t kBuckets = std::size_t{1} << kDigit;
-constexpr int kCellBits = 16;
-constexpr std::size_t kMostRanges = 128;  // times two classes: an id fits a byte
+constexpr int kCellBits = 15;
+constexpr std::size_t kMostRanges = 128;  // of each sign: an id fits a byte
+constexpr std::size_t kMostIds = 2 * kMostRanges;
 
 template <typename Score>
 using KeyOf = std::conditional_t<sizeof(Score) == 8, std::uint64_t, std::uint32_t>;
 
+template <typename Key>
+constexpr int kSignBit = 8 * sizeof(Key) - 1;
+
 template <typename Score>
 inline KeyOf<Score> to_key(Score score) {
     using Key = KeyOf<Score>;
-    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+    constexpr Key sign = Key{1} << kSignBit<Key>;
     score += Score{0};  // -0 becomes +0: they tie
     Key bits;
     std::memcpy(&bits, &score, sizeof bits);
-    const Key negative =
-        -(bits >> (8 * sizeof(Key) - 1));  // all ones or none: a branch here would be a coin flip
+    const Key negative = -(bits >> kSignBit<Key>);  // all ones or none: a branch here would be a coin flip
     return ~(bits ^ (negative | sign));
 }
 
 template <typename Score>
 inline Score to_score(KeyOf<Score> key) {
     using Key = KeyOf<Score>;
-    constexpr Key sign = Key{1} << (8 * sizeof(Key) - 1);
+    constexpr Key sign = Key{1} << kSignBit<Key>;
     const Key bits = (key & sign) ? key : (~key ^ sign);
     Score score;
     std::memcpy(&score, &bits, sizeof score);
     return score;
 }
 
-// Where keys are cut into ranges of about equal counts: a table over equal cells of most of a sample's span.
-// Equal keys share a cell, so ties share a range.
+// Equal cells of most of a sample's span of keys.
 template <typename Key>
-struct Cuts {
-    std::vector<std::uint8_t> range;  // [cells]
+struct Cells {
     Key low = 0, high = 0;
     int shift = 0;
-    std::size_t ranges = 1;
 
-    std::size_t cell_of(Key key) const { return (std::clamp(key, low, high) - low) >> shift; }
+    std::size_t of(Key key) const { return (std::clamp(key, low, high) - low) >> shift; }
+};
+
+// Where keys are cut into ranges of about equal counts: a table over cells. Equal keys share a cell, so ties
+// share a range.
+template <typename Key>
+struct Cuts {
+    Cells<Key> cells;
+    std::vector<std::uint8_t> range;  // [cells]
+    std::size_t ranges = 1;
 };
 
 template <typename Score>
 Cuts<KeyOf<Score>> choose_cuts(const Score* scores, std::int64_t size) {
     Cuts<KeyOf<Score>> cuts;
+    auto& cells = cuts.cells;
     while (cuts.ranges < kMostRanges && cuts.ranges << 16 < static_cast<std::size_t>(size)) cuts.ranges *= 2;
     std::vector<KeyOf<Score>> sample(cuts.ranges > 1 ? 64 * cuts.ranges : 0);
     std::uint64_t position = 0;
@@ -76,17 +87,52 @@ Cuts<KeyOf<Score>> choose_cuts(const Score* scores, std::int64_t size) {
     std::sort(sample.begin(), sample.end());
     const std::size_t outliers = sample.size() / 512;
     if (!sample.empty()) {
-        cuts.low = sample[outliers];
-        cuts.high = sample[sample.size() - 1 - outliers];
+        cells.low = sample[outliers];
+        cells.high = sample[sample.size() - 1 - outliers];
     }
-    while ((cuts.high - cuts.low) >> cuts.shift >> kCellBits > 0) ++cuts.shift;
-    cuts.range.resize(cuts.cell_of(cuts.high) + 1);
+    while ((cells.high - cells.low) >> cells.shift >> kCellBits > 0) ++cells.shift;
+    cuts.range.resize(cells.of(cells.high) + 1);
     std::size_t cell = 0;
     for (std::size_t i = 0; i < sample.size(); ++i) {
         const auto range = static_cast<std::uint8_t>(i * cuts.ranges / sample.size());
-        for (; cell <= cuts.cell_of(sample[i]); ++cell) cuts.range[cell] = range;
+        for (; cell <= cells.of(sample[i]); ++cell) cuts.range[cell] = range;
     }
     return cuts;
+}
+
+using Counts = std::array<std::int64_t, 2 * kMostIds>;  // non-members and members of every range
+
+// Writes the range of every score; returns how many there are. What the loop reads of `cuts` is copied,
+// because bytes stored through `ids` might alias it.
+template <typename Score>
+Counts classify(const Score* scores, const bool* is_member, std::int64_t size, const Cuts<KeyOf<Score>>& cuts,
+                std::uint8_t* ids, std::int64_t* nan_count) {
+    using Key = KeyOf<Score>;
+    const std::uint8_t* const range = cuts.range.data();
+    const auto cells = cuts.cells;
+    Counts counts{};
+    std::int64_t nan = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+        nan += scores[i] != scores[i];
+        const Key key = to_key(scores[i]);
+        const std::size_t sign = key >> kSignBit<Key>;
+        const std::size_t id = range[cells.of(key)] + sign * kMostRanges;
+        ids[i] = static_cast<std::uint8_t>(id);
+        ++counts[2 * id + is_member[i]];
+    }
+    *nan_count = nan;
+    return counts;
+}
+
+// Sends every score to its range, as its key without the sign and its class behind.
+template <typename Score>
+void scatter(const Score* scores, const bool* is_member, std::int64_t size, const std::uint8_t* ids,
+             std::array<KeyOf<Score>*, kMostIds> to) {
+    for (std::int64_t i = 0; i < size; ++i) {
+        KeyOf<Score>*& next = to[ids[i]];
+        MIAFAST_PREFETCH(next + 16);
+        *next++ = static_cast<KeyOf<Score>>(to_key(scores[i]) << 1 | is_member[i]);
+    }
 }
 
 // Stable scatter by `passes` digits above `shift`, from `keys` through `one` and `other`; returns where the
@@ -116,24 +162,24 @@ Key* radix(const Key* keys, Key* one, Key* other, std::size_t size, int shift) {
 }
 
 // Ascending order by the leading bits in which these keys differ, then repair of the few runs that agree in
-// them. Returns the sorted keys, in `one` or `other`.
+// them. The last bit, a class, is not looked at. Returns the sorted keys, in `one` or `other`.
 template <typename Key>
 Key* sort_keys(const Key* keys, Key* one, Key* other, std::size_t size) {
     Key differing = 0;
     for (std::size_t i = 0; i < size; ++i) differing |= keys[i] ^ keys[0];
-    int bits = 0;
+    int bits = 1;
     while (bits < static_cast<int>(8 * sizeof(Key)) && differing >> bits > 0) ++bits;
-    if (size < 256 || bits == 0) {
+    if (size < 256 || bits == 1) {
         std::copy(keys, keys + size, one);
-        std::sort(one, one + size);
+        if (bits > 1) std::sort(one, one + size);
         return one;
     }
-    const int passes = std::min((bits + kDigit - 1) / kDigit, size > (1u << 17) ? 3 : 2);
-    const int shift = std::max(0, bits - passes * kDigit);
+    const int passes = std::min((bits - 1 + kDigit - 1) / kDigit, size > (1u << 17) ? 3 : 2);
+    const int shift = std::max(1, bits - passes * kDigit);
     Key* const sorted = passes == 1   ? radix<1>(keys, one, other, size, shift)
                         : passes == 2 ? radix<2>(keys, one, other, size, shift)
                                       : radix<3>(keys, one, other, size, shift);
-    for (std::size_t i = 1; shift > 0 && i < size; ++i) {
+    for (std::size_t i = 1; shift > 1 && i < size; ++i) {
         if (sorted[i] >= sorted[i - 1]) continue;
         std::size_t begin = i - 1, end = i + 1;
         while (begin > 0 && sorted[begin - 1] >> shift == sorted[i] >> shift) --begin;
@@ -144,121 +190,89 @@ Key* sort_keys(const Key* keys, Key* one, Key* other, std::size_t size) {
     return sorted;
 }
 
-// One range: merges the two sorted classes into thresholds and running counts; returns how many distinct
-// scores.
+// One range's sorted keys, classes in their last bits, become thresholds and running counts; returns how many
+// distinct scores.
 template <typename Score>
-std::int64_t merge(const KeyOf<Score>* members, std::int64_t member_count, const KeyOf<Score>* non_members,
-                   std::int64_t non_member_count, Score* thresholds, std::int64_t* false_positives,
-                   std::int64_t* true_positives, std::int64_t false_before, std::int64_t true_before) {
-    using Key = KeyOf<Score>;
-    std::int64_t i = 0, j = 0, entry = -1;
-    Key last = 0;
-    auto write = [&](Key key) {
-        entry += (key != last) | (entry < 0);
-        last = key;
-        thresholds[entry] = to_score<Score>(key);
-        false_positives[entry] = false_before + j;
-        true_positives[entry] = true_before + i;
-    };
-    while (i < member_count && j < non_member_count) {
-        const Key member = members[i], non_member = non_members[j];
-        i += member <= non_member;
-        j += non_member <= member;
-        write(std::min(member, non_member));
+std::int64_t count_up(const KeyOf<Score>* keys, std::int64_t size, KeyOf<Score> sign, Score* thresholds,
+                      std::int64_t* false_positives, std::int64_t* true_positives, std::int64_t false_before,
+                      std::int64_t true_before) {
+    std::int64_t entry = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+        const KeyOf<Score> key = keys[i];
+        true_before += key & 1;
+        false_before += 1 - (key & 1);
+        thresholds[entry] = to_score<Score>((key >> 1) | sign);
+        false_positives[entry] = false_before;
+        true_positives[entry] = true_before;
+        entry += i + 1 == size || (key ^ keys[i + 1]) > 1;
     }
-    while (i < member_count) {
-        const Key key = members[i++];
-        write(key);
-    }
-    while (j < non_member_count) {
-        const Key key = non_members[j++];
-        write(key);
-    }
-    return entry + 1;
+    return entry;
 }
 
 }  // namespace
 
-// Until the merge writes a range, false_positives holds its keys and true_positives the range of every score.
+// Until a range is counted up, false_positives holds its keys and true_positives the range of every score.
 template <typename Score>
 std::int64_t roc_counts(const Score* scores, const bool* is_member, std::int64_t size, Score* thresholds,
                         std::int64_t* false_positives, std::int64_t* true_positives) {
     using Key = KeyOf<Score>;
     const auto cuts = choose_cuts(scores, size);
-    const std::size_t ranges = cuts.ranges;
     const std::int64_t chunks = std::clamp<std::int64_t>(size >> 16, 1, thread_count());
     auto* ids = reinterpret_cast<std::uint8_t*>(true_positives);
 
-    std::vector<std::array<std::int64_t, 2 * kMostRanges>> counts(chunks);
-    std::atomic<std::int64_t> nan_count{0};
+    std::vector<Counts> counts(chunks);
+    std::vector<std::int64_t> nan(chunks);
     auto for_each_chunk = [&](const auto& body) {
         parallel_for(chunks, 1, [&](std::int64_t first, std::int64_t last) {
             for (std::int64_t chunk = first; chunk < last; ++chunk) {
-                body(chunk, size * chunk / chunks, size * (chunk + 1) / chunks);
+                const std::int64_t begin = size * chunk / chunks;
+                body(chunk, begin, size * (chunk + 1) / chunks - begin);
             }
         });
     };
-    for_each_chunk([&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
-        const auto mine = cuts;  // copies, because bytes stored through `ids` might alias anything shared
-        std::array<std::int64_t, 2 * kMostRanges> count{};
-        std::int64_t nan = 0;
-        for (std::int64_t i = begin; i < end; ++i) {
-            const Score score = scores[i];
-            nan += score != score;
-            const unsigned id = 2u * mine.range[mine.cell_of(to_key(score))] + !is_member[i];
-            ids[i] = static_cast<std::uint8_t>(id);
-            ++count[id];
-        }
-        counts[chunk] = count;
-        nan_count += nan;
+    for_each_chunk([&](std::int64_t chunk, std::int64_t begin, std::int64_t count) {
+        counts[chunk] = classify(scores + begin, is_member + begin, count, cuts, ids + begin, &nan[chunk]);
     });
+    const std::int64_t nan_count = std::accumulate(nan.begin(), nan.end(), std::int64_t{0});
     if (nan_count > 0) {
         throw std::invalid_argument("scores holds " + std::to_string(nan_count) +
                                     " NaN; drop these records from scores and from is_member.");
     }
 
     struct Range {
-        std::int64_t begin = 0, members = 0, non_members = 0, true_before = 0, false_before = 0, distinct = 0;
+        std::int64_t begin = 0, size = 0, true_before = 0, distinct = 0;
     };
-    std::vector<Range> found(ranges);
-    std::vector<std::array<Key*, 2 * kMostRanges>> next(chunks);
-    std::int64_t members = 0, non_members = 0;
-    for (std::size_t range = 0; range < ranges; ++range) {
-        Range& here = found[range];
-        here.begin = members + non_members;
+    std::vector<Range> found(kMostIds);
+    std::vector<std::array<Key*, kMostIds>> next(chunks);
+    std::int64_t before = 0, members = 0;
+    for (std::size_t id = 0; id < kMostIds; ++id) {
+        Range& here = found[id];
+        here.begin = before;
         here.true_before = members;
-        here.false_before = non_members;
-        Key* keys = reinterpret_cast<Key*>(false_positives + here.begin);
-        for (std::size_t id : {2 * range, 2 * range + 1}) {
-            for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-                next[chunk][id] = keys;
-                keys += counts[chunk][id];
-                (id % 2 ? here.non_members : here.members) += counts[chunk][id];
-            }
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+            next[chunk][id] = reinterpret_cast<Key*>(false_positives + here.begin) + here.size;
+            here.size += counts[chunk][2 * id] + counts[chunk][2 * id + 1];
+            members += counts[chunk][2 * id + 1];
         }
-        members += here.members;
-        non_members += here.non_members;
+        before += here.size;
     }
-    for_each_chunk([&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
-        auto to = next[chunk];
-        for (std::int64_t i = begin; i < end; ++i) *to[ids[i]]++ = to_key(scores[i]);
+    for_each_chunk([&](std::int64_t chunk, std::int64_t begin, std::int64_t count) {
+        scatter(scores + begin, is_member + begin, count, ids + begin, next[chunk]);
     });
 
     std::atomic<std::size_t> queue{0};
     parallel_for(chunks, 1, [&](std::int64_t, std::int64_t) {
         std::vector<Key> one, other;
-        for (std::size_t range = queue++; range < ranges; range = queue++) {
-            Range& here = found[range];
-            const std::int64_t total = here.members + here.non_members;
-            one.resize(std::max<std::size_t>(one.size(), total));
+        for (std::size_t id = queue++; id < kMostIds; id = queue++) {
+            Range& here = found[id];
+            one.resize(std::max<std::size_t>(one.size(), here.size));
             other.resize(one.size());
-            const Key* keys = reinterpret_cast<const Key*>(false_positives + here.begin);
-            const Key* sorted_members = sort_keys(keys, one.data(), other.data(), here.members);
-            const Key* sorted_others = sort_keys(keys + here.members, one.data() + here.members,
-                                                 other.data() + here.members, here.non_members);
-            here.distinct = merge(sorted_members, here.members, sorted_others, here.non_members,
-                                  thresholds + here.begin, false_positives + here.begin,
-                                  true_positives + here.begin, here.false_before, here.true_before);
+            const Key* keys = sort_keys(reinterpret_cast<const Key*>(false_positives + here.begin),
+                                        one.data(), other.data(), here.size);
+            here.distinct =
+                count_up(keys, here.size, Key{id >= kMostRanges} << kSignBit<Key>, thresholds + here.begin,
+                         false_positives + here.begin, true_positives + here.begin,
+                         here.begin - here.true_before, here.true_before);
         }
     });
 
@@ -270,7 +284,7 @@ std::int64_t roc_counts(const Score* scores, const bool* is_member, std::int64_t
             filled += here.distinct;
         }
     };
-    parallel_for(ranges > 1 ? 3 : 0, 1, [&](std::int64_t first, std::int64_t last) {
+    parallel_for(3, 1, [&](std::int64_t first, std::int64_t last) {
         for (std::int64_t output = first; output < last; ++output) {
             if (output == 0) close_gaps(false_positives);
             if (output == 1) close_gaps(thresholds);
