@@ -23,6 +23,8 @@ void redraw(const Dense<Value>& x, const Dense<std::int64_t>& k, const Dense<std
 }  // namespace
 
 void bind_redraw(py::module_& m) {
+    m.def("redraw", &redraw<std::uint8_t>, py::arg("x").noconvert(), py::arg("k"), py::arg("keys"),
+          py::arg("low"), py::arg("high"), py::arg("redrawn").noconvert());
     m.def("redraw", &redraw<float>, py::arg("x").noconvert(), py::arg("k"), py::arg("keys"), py::arg("low"),
           py::arg("high"), py::arg("redrawn").noconvert());
     m.def("redraw", &redraw<double>, py::arg("x").noconvert(), py::arg("k"), py::arg("keys"), py::arg("low"),

@@ -52,7 +52,7 @@ def climb(
     _check(classes, features, low, high, conf_min, k_max, k_min, rej_max, iter_max, batch)
     k_max, k_min = min(k_max, features), min(k_min, features)
     low, high = (None if each is None else np.broadcast_to(np.float64(each), features).copy() for each in (low, high))
-    wanted = len(classes)
+    wanted, least = len(classes), int(classes.max()) + 1
     made = Synthesis(
         np.zeros((wanted, features), np.float32), np.zeros(wanted), np.zeros(wanted, bool), np.zeros(wanted, np.int64)
     )
@@ -63,9 +63,9 @@ def climb(
     asked, rejected, k = (np.full(len(rows), first, np.int64) for first in (0, 0, k_max))
     proposal = best
     while len(rows):
-        y = np.asarray(predict(proposal))
-        if y.ndim != 2 or len(y) != len(rows) or y.shape[1] <= classes.max():
-            raise ValueError(f"predict gives {y.shape} for {len(rows)} records; give probabilities [batch, classes].")
+        y = np.asarray(predict(proposal.astype(np.float32, copy=False)))
+        if y.ndim != 2 or len(y) != len(rows) or y.shape[1] < least:
+            raise ValueError(f"predict gives {y.shape}; give probabilities [{len(rows)} records, {least} or more].")
         asked += 1
         step = hash_of(keys[rows], asked)
         of_class = y[np.arange(len(rows)), classes[rows]]
@@ -115,11 +115,12 @@ def from_noisy(x: Array, *, share: float = 0.1, seed: int = 0) -> Array:
 
 
 def _start(keys: Array, features: int, low: Array | None, high: Array | None) -> Array:
-    """[records, features] float32, each feature at random."""
-    columns = np.arange(features)
+    """[records, features], each feature at random: uint8 of 0 and 1, or float32 between the bounds."""
+    keys = hash_of(keys, 0)[:, None]  # slots 1, 2, … are the steps
     if low is None or high is None:
-        return (hash_of(keys[:, None], columns) >> np.uint32(31)).astype(np.float32)
-    return np.asarray(low + (high - low) * _uniform(keys[:, None], columns), np.float32)
+        bits = hash_of(keys, np.arange(-(-features // 32))).astype("<u4").view(np.uint8)
+        return np.unpackbits(bits, axis=1, count=features)
+    return np.asarray(low + (high - low) * _uniform(keys, np.arange(features)), np.float32)
 
 
 def _uniform(key: Array, slot: Any) -> Array:

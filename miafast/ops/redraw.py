@@ -26,8 +26,10 @@ def below(draws: Array, count: int) -> Array:
 
 
 def _contract(x: Array, k: Array, keys: Array, low: Array | None = None, high: Array | None = None) -> None:
-    if x.ndim != 2 or x.dtype.kind != "f" or x.dtype.itemsize < 4:
-        raise ValueError(f"x has dtype {x.dtype}, shape {x.shape}; give float32 or float64 [records, features].")
+    if x.ndim != 2 or x.dtype not in ((np.uint8,) if low is None else ()) + (np.float32, np.float64):
+        raise ValueError(
+            f"x has dtype {x.dtype}, shape {x.shape}; give float32 or float64 [records, features], or uint8 to flip."
+        )
     if k.shape != x.shape[:1] or k.dtype != np.int64 or keys.shape != k.shape or keys.dtype != np.uint32:
         raise ValueError(
             f"k is {k.dtype} {k.shape} and keys {keys.dtype} {keys.shape}; give int64 and uint32 [{len(x)}]."
@@ -48,7 +50,7 @@ def redraw(x: Array, k: Array, keys: Array, low: Array | None = None, high: Arra
     The features are the first k of a shuffle (Fisher and Yates), all of whose draws follow from the record's key.
 
     Args:
-        x: [records, features] float32 or float64.
+        x: [records, features] float32 or float64, or uint8 where features are flipped.
         k: [records] int64 in [0, features].
         keys: [records] uint32.
         low, high: [features] float64, for real features.
@@ -71,7 +73,7 @@ def redraw(x: Array, k: Array, keys: Array, low: Array | None = None, high: Arra
         chosen = order[rows, other]
         order[rows, other] = order[rows, place]
         if low is None or high is None:
-            redrawn[rows, chosen] = 1.0 - redrawn[rows, chosen]
+            redrawn[rows, chosen] = 1 - redrawn[rows, chosen]
         else:
             share = hash_of(keys[rows], 2 * place + 2) * 2.0**-32
             redrawn[rows, chosen] = low[chosen] + (high[chosen] - low[chosen]) * share
