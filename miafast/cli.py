@@ -95,10 +95,10 @@ def audit(
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     records = options.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise)
     given = {
-        "model": model, "hidden": hidden, "activation": activation, "optimizer": optimizer, "learning_rate":
-        learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs, "batch_size": batch_size,
-        "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing, "augment": augment, "dtype":
-        dtype,
+        "model": model, "hidden": hidden, "activation": activation, "optimizer": optimizer,
+        "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
+        "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
+        "augment": augment, "dtype": dtype,
     }  # fmt: skip
     recipe = options.recipe(records, given)
     target = None if target_logits is None else _array(target_logits, "--target-logits")

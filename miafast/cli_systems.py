@@ -133,8 +133,8 @@ def poison(
     options.check_out(out)
     pool = options.load(data, data_dir=data_dir, label=label, part=part, records=records)
     given = {
-        "hidden": hidden, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size, "schedule":
-        schedule,
+        "hidden": hidden, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size,
+        "schedule": schedule,
     }  # fmt: skip
     recipe = options.recipe(pool, given)
     if not 1 <= targets <= len(pool):
@@ -176,8 +176,8 @@ def invert(
     if shape is not None:
         pool = replace(pool, x=_images(pool, numbers(shape, "--shape") or ()))
     given = {
-        "hidden": hidden, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size, "schedule":
-        schedule,
+        "hidden": hidden, "learning_rate": learning_rate, "epochs": epochs, "batch_size": batch_size,
+        "schedule": schedule,
     }  # fmt: skip
     recipe = options.recipe(pool, given)
     found = audit_inversion(pool, recipe, rate=rate, momentum=momentum, steps=steps, smooth=smooth, seed=seed)
