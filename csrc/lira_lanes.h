@@ -33,7 +33,9 @@ inline F64 select(Lanes8 mask, F64 yes, F64 no) {
 inline bool any(I64 mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0; }
 inline bool any(I32 mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
 // Compared into a mask register, which `any` of a comparison is not.
-inline bool any_less(F32 a, F32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ) != 0; }
+inline bool all_at_least(F32 a, F32 b) {
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ) == 0xffff;
+}
 inline bool all_between(F32 low, F32 x, F32 high) {
     const __mmask16 above = _mm512_cmp_ps_mask((__m512)low, (__m512)x, _CMP_LE_OQ);
     return _mm512_mask_cmp_ps_mask(above, (__m512)x, (__m512)high, _CMP_LE_OQ) == 0xffff;
@@ -124,9 +126,10 @@ inline bool any(const Mask& mask) {
     return found != 0;
 }
 
+// False where a number is NaN.
 template <typename V>
-inline bool any_less(V a, V b) {
-    return any(a < b);
+inline bool all_at_least(V a, V b) {
+    return !any((a >= b) == 0);
 }
 
 // False where x is NaN.

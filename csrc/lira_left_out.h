@@ -17,7 +17,8 @@ class LeftOut {
     const double pivot_;
     std::optional<Medians<T>> medians_;
     // The centre is near + rest, so that x - near - rest loses no digits of x. Without one of its n signals,
-    // d away from it, a side's centre is n / (n - 1) d away from that signal: gain.
+    // d away from it, a side's centre is n / (n - 1) d away from that signal: gain. Where the centre is not
+    // finite, a finite signal is in its place: squares are NaN until the signal that spoils them is left out.
     Both<T> near_, rest_, squares_, gain_, offset_;
     // With same counts: where the centre is from that of all models, and the squares, without the last one
     // of the side that was left out.
@@ -48,12 +49,13 @@ class LeftOut {
         sums.read(first, count, query);
         if (medians_) medians_->find(sums);
         for (const int side : {in, out}) {
+            make_finite(of_all(side), side);
             for (std::int64_t lane = 0; lane < sums.width; ++lane) {
                 const double center = of_all(side)[lane], n = sums.counts[side][lane];
                 near_[side][lane] = static_cast<T>(center);
                 rest_[side][lane] = static_cast<T>(center - near_[side][lane]);
                 squares_[side][lane] = static_cast<T>(sums.squares[side][lane]);
-                gain_[side][lane] = static_cast<T>(n / (n - 1));
+                gain_[side][lane] = static_cast<T>(n / std::max(n - 1, 1.0));
                 offset_[side][lane] = static_cast<T>(center - pivot_);
             }
             std::fill_n(shift_now_[side], sums.width, T{0});
@@ -83,7 +85,7 @@ class LeftOut {
         const V d = select(mask, d_in, d_out), around = select(mask, all_in, all_out);
         const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
         const V left = around - d * away;
-        if (medians_ || any_less(left, T{0.0625} * around)) {
+        if (medians_ || !all_at_least(left, T{0.0625} * around)) {
             leave_out_in_double(model, lane);
             return {load<V>(measured.distance[in] + lane), load<V>(measured.distance[out] + lane),
                     load<V>(measured.squares[in] + lane), load<V>(measured.squares[out] + lane)};
@@ -132,7 +134,18 @@ class LeftOut {
     }
 
   private:
-    const double* of_all(int side) const { return medians_ ? medians_->center[side] : sums.mean[side]; }
+    double* of_all(int side) const { return medians_ ? medians_->center[side] : sums.mean[side]; }
+
+    // A finite signal in place of centres that are not finite, and of those of no models.
+    void make_finite(double* center, int side) const {
+        F64 sum{};
+        for (std::int64_t lane = 0; lane < sums.width; lane += lanes<F64>)
+            sum += 0.0 * load<F64>(center + lane);
+        if (sum_of_lanes(sum) == 0) return;
+        for (std::int64_t lane = 0; lane < sums.width; ++lane) {
+            if (!std::isfinite(center[lane])) center[lane] = sums.finite_signal(lane, side);
+        }
+    }
 
     // Offsets of both centres from the pivot; `shift` is what the own side's centre moved by.
     template <typename Mask>
@@ -159,7 +172,7 @@ class LeftOut {
             if (medians_) center = medians_->without(x, mask, lane);
             const F64 squares = max(F64{}, left);
             keep(lane, mask, x, center, squares);
-            if (any(left < 1e-5 * around)) repair(model, lane, center, squares);
+            if (!all_at_least(left, 1e-5 * around)) repair(model, lane, center, squares);
         }
     }
 
@@ -186,7 +199,8 @@ class LeftOut {
         both(squares_now_, squares, other(squares_now_));
     }
 
-    // Where taking a model out left next to nothing of the squares, they are added up anew.
+    // Where taking a model out left next to nothing of the squares, or it alone may have spoilt them, they
+    // are added up anew.
     void repair(std::int64_t model, std::int64_t begin, F64 centers, F64 left) {
         double center[lanes<F64>], squares[lanes<F64>];
         store<F64>(center, centers);
@@ -194,11 +208,12 @@ class LeftOut {
         for (std::int64_t i = 0, lane = begin; i < lanes<F64>; ++i, ++lane) {
             const int own = sums.masks[model][lane] != 0 ? in : out;
             if (lane >= sums.count || sums.counts[own][lane] < 2) continue;
-            if (!(squares[i] < 1.1e-5 * sums.squares[own][lane])) continue;
+            const double x = sums.rows[model][lane];
+            if (!(squares[i] < 1.1e-5 * sums.squares[own][lane]) && std::isfinite(x * x)) continue;
             double mean;
             sums.describe_exactly(lane, own, model, &mean, &squares[i]);
             if (!medians_) center[i] = mean;
-            measured.distance[own][lane] = static_cast<T>(sums.rows[model][lane] - center[i]);
+            measured.distance[own][lane] = static_cast<T>(x - center[i]);
             measured.squares[own][lane] = static_cast<T>(squares[i]);
             measured.offset[own][lane] = static_cast<T>(center[i] - pivot_);
             if (!same_counts_) continue;

@@ -72,7 +72,7 @@ class Medians {
         const V others = broadcast<V>(std::numeric_limits<T>::infinity());
         for (std::size_t model = 0; model < sums.rows.size(); ++model) {
             const auto mask = load_mask<V>(sums.masks[model] + lane);
-            const V x = load<V>(sums.rows[model] + lane);
+            const V x = min(load<V>(sums.rows[model] + lane), others);  // others for NaN
             store<V>(column_ + model * lanes<V>,
                      side == in ? select(mask, x, others) : select(mask, others, x));
         }

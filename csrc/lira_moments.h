@@ -125,7 +125,8 @@ class LeftOutLogs {
         std::fill_n(changes_, models, Change{});
     }
 
-    // Of a block that was just read; false if some of its records have too few models for this.
+    // Of a block that was just read; false if some of its records have too few models for this, or squares
+    // that are finite at most without a model.
     bool read(const LeftOut<T>& block) {
         const Sums<T>& sums = block.sums;
         std::int32_t fewest = sums.count == sums.width ? 3 : 0;
@@ -152,7 +153,7 @@ class LeftOutLogs {
                 total.second += e * e;
             }
         }
-        return true;
+        return std::isfinite(total_[in].second) && std::isfinite(total_[out].second);
     }
 
     // After block.start(begin, end).

@@ -51,6 +51,15 @@ class Sums {
         add_up();
     }
 
+    // A finite signal of a side, or 0 where there is none.
+    double finite_signal(std::int64_t lane, int side) const {
+        for (std::size_t model = 0; model < rows.size(); ++model) {
+            const bool used = (masks[model][lane] != 0) == (side == in);
+            if (used && std::isfinite(rows[model][lane])) return rows[model][lane];
+        }
+        return 0;
+    }
+
     // Mean and squares of one lane in two passes, without one model (or -1), where one pass cancels.
     void describe_exactly(std::int64_t lane, int side, std::int64_t without, double* center,
                           double* around) const {

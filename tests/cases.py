@@ -239,6 +239,9 @@ def _lira_data() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     broken = single.copy()
     broken[0, 5], broken[3, 6], broken[8, 7] = np.nan, np.inf, -np.inf
     yield "nan_and_infinities", broken, in_mask
+    one_sided = single[:, :16].copy()
+    one_sided[np.flatnonzero(in_mask[:, 3])[-1], 3] = np.nan
+    yield "nan_on_one_side", one_sided, in_mask[:, :16]
     many, many_mask = _lira_inputs(261, 40, 1)
     yield "more_than_255_models", many.astype(np.float32), many_mask
     two, two_mask = _lira_inputs(2, 20, 1, balanced=True)
@@ -286,6 +289,14 @@ def lira_leave_one_out_cases() -> Iterator[Case]:
         if len(shadow) < 100:
             for rule in LIRA_RULES[::5]:
                 yield Case(f"{name}-{_rule_name(rule)}", (shadow, in_mask), rule)
+    for balanced in (False, True):  # finite again where that model is left out, as the target or its counterpart
+        phi, in_mask = _lira_inputs(10, 19, 1, balanced=balanced)
+        for dtype in (np.float32, np.float64):
+            broken = phi.astype(dtype)
+            broken[4, :4, 0] = np.nan, np.inf, -np.inf, np.nan
+            for rule in LIRA_RULES[:8]:
+                name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-one_model_not_finite-{_rule_name(rule)}"
+                yield Case(name, (broken, in_mask), rule)
 
 
 @cases("lira_multivariate", tolerance=_score_tolerance)

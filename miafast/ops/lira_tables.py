@@ -25,7 +25,7 @@ class Tables(NamedTuple):
     student: Array  # [targets, 2] uint8
     keep: Array  # [targets, 2] uint8
     above: Array  # [targets, 2, queries]
-    constant: Array  # [targets, 2, models + 1]; NaN where n models are too few
+    constant: Array  # [targets, 2, models + 1]; NaN where n models are too few, and for a prior that is NaN
     ratio: Array  # [targets, 2, models + 1]
     half: Array  # [targets, 2, models + 1] (degrees of freedom + 1) / 2, for Student's t
 
@@ -55,7 +55,7 @@ def tables(prior: Prior, variance: str, models: int, dtype: np.dtype[Any]) -> Ta
     own = ~endless & ~np.isnan(prior.dof)
     student = own & (variance == "shrunken")
     dof = np.where(own, prior.dof, 0.0)[..., None] + n - 1
-    known = (n >= 1) & (endless[..., None] | (dof > 0))
+    known = (n >= 1) & (endless[..., None] | (dof > 0)) & ~np.isnan(prior.variance).any(-1, keepdims=True)
     if variance == "shrunken":
         ratio = np.broadcast_to(n / (n + 1), dof.shape)
     else:

@@ -178,14 +178,14 @@ def moments_kernel(
                     squares = squares_in if side == 0 else squares_out
                     gone = used & ((inside == (1 - side)) | balanced[None, :])
                     y = tl.where(inside == (1 - side), x, next_in if side == 0 else next_out)
+                    close = tl.where(tl.abs(near) < float("inf"), near, 0.0)[None, :]
                     d, s = _without(
-                        x, y, gone, n, near, rest, squares, 1 - side,
+                        close, y, gone, n, near, rest, squares, 1 - side,
                         signal, mask, model_stride, mask_model_stride, models, live,
                     )  # fmt: skip
-                    count = n[None, :] - gone.to(tl.int32)
+                    count, mean = n[None, :] - gone.to(tl.int32), close.to(tl.float64) - d.to(tl.float64)
                     _add_moments(
-                        to + side * queries * 4, counted, used, count, s, x.to(tl.float64) - d.to(tl.float64) - pivot,
-                        shift, sampling, FLOOR, POOLING,
+                        to + side * queries * 4, counted, used, count, s, mean - pivot, shift, sampling, FLOOR, POOLING,
                     )  # fmt: skip
                 next_in, next_out = tl.where(used & inside, x, next_in), tl.where(used & (inside == 0), x, next_out)
 

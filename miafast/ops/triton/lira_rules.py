@@ -82,7 +82,7 @@ class Tables(NamedTuple):
     student: Any  # [..., 2] 1 or 0
     keep: Any  # [..., 2]
     above: Any  # [..., 2, queries]
-    constant: Any  # [..., 2, models + 1]; NaN where n models are too few
+    constant: Any  # [..., 2, models + 1]; NaN where n models are too few, and for a prior that is NaN
     ratio: Any  # [..., 2, models + 1]
     half: Any  # [..., 2, models + 1] (degrees of freedom + 1) / 2, for Student's t
 
@@ -93,7 +93,7 @@ def tables(prior: Prior, variance: str, models: int) -> Tables:
     own = ~endless & ~prior.dof.isnan()
     student = own & (variance == "shrunken")
     dof = torch.where(own, prior.dof, 0.0)[..., None] + n - 1
-    known = (n >= 1) & (endless[..., None] | (dof > 0))
+    known = (n >= 1) & (endless[..., None] | (dof > 0)) & ~prior.variance.isnan().any(-1, keepdim=True)
     if variance == "shrunken":
         ratio = (n / (n + 1)).expand_as(dof)
     else:
