@@ -15,6 +15,7 @@ from torch import nn
 
 import miafast as mf
 from miafast.shadow import train_modules
+from miafast.shadow.modules import build
 from miafast.whitebox import calibrate, called_members
 from miafast.whitebox.deep import against
 from miafast.whitebox.displacement import Evidence, learn
@@ -162,11 +163,22 @@ def test_deep_bayes_on_the_last_layer_is_linear_bayes_on_its_features() -> None:
     def as_records(records: mf.Records) -> mf.Records:
         return mf.Records(features_of(cut_target, records).numpy(), records.y, classes=CLASSES)
 
-    head = dataclasses.replace(MLP, model="logistic")
-    linear = mf.whitebox.LinearBayes(head).fit(cut_target.linear, as_records(mine), seed=3).score(as_records(asked))
+    (proxy,) = proxy_heads([cut_target], mine, np.ones((1, len(mine)), bool), recipe=MLP, seed=3)
+    linear = linear_against(linear_of(cut_target.linear), linear_of(proxy)).score(as_records(asked))
     for by in ("completeness", "influence"):
         deep = mf.whitebox.DeepBayes("2", MLP, by=by).fit(target, mine, seed=3).score(asked)
         np.testing.assert_allclose(deep, linear, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["1", "2"])
+def test_a_proxy_begins_as_the_target_of_its_seed_did(layer: str) -> None:
+    records, _, _ = naive_bayes(10, seed=0)
+    began = build(MLP, records.shape, CLASSES, seed=3, model=0)
+    everything = np.ones((1, len(records)), bool)
+    still = dataclasses.replace(MLP, learning_rate=1e-30)
+    (proxy,) = proxy_heads([cut_at(began, layer, records)], records, everything, recipe=still, seed=3)
+    z = features_of(cut_at(began, layer, records), records)
+    assert torch.equal(proxy(z), cut_at(began, layer, records).head(z))
 
 
 @pytest.mark.parametrize("layer", ["1", "2"])

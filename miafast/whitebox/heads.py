@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from miafast.shadow import Recipe, train_modules
-from miafast.shadow.modules import architecture, torch_seeded
+from miafast.shadow.modules import architecture
 from miafast.tables import Array, Records
 from miafast.whitebox.slices import Cut, cut
 
@@ -79,11 +79,9 @@ def proxy_heads(
 
 
 def _head_recipe(recipe: Recipe, layer: str, records: Records) -> Recipe:
-    """The target's recipe for the part of its model that follows a layer; a single linear layer is "logistic"."""
+    """The target's recipe for the part of its model that follows a layer."""
 
     def head() -> nn.Module:
         return cut_at(architecture(recipe, records.shape, records.classes), layer, records).head
 
-    with torch_seeded(0):
-        part = cut_at(architecture(recipe, records.shape, records.classes), layer, records)
-    return dataclasses.replace(recipe, model="logistic" if part.linear else head, dropout=0.0, augment=())
+    return dataclasses.replace(recipe, model=head, dropout=0.0, augment=())
