@@ -9,17 +9,18 @@ import numpy as np
 from miafast.ops.dispatch import as_float, op, result_dtype
 from miafast.ops.left_out import left_out, of_left_out
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
+from miafast.ops.lira_leave_one_out import check_leave_one_out
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def check_against_shadow(target: Array | None, shadow: Array, in_mask: Array, mode: str) -> None:
     """Raises unless a target, or with None every model in turn, can be held against shadow."""
-    check_shadow(shadow, in_mask, mode)
-    if target is not None:
+    if target is None:
+        check_leave_one_out(shadow, in_mask, mode)
+    else:
+        check_shadow(shadow, in_mask, mode)
         check_target(target, shadow)
-    elif len(shadow) < 2:
-        raise ValueError("shadow has 1 model; leaving one out needs at least 2.")
 
 
 def _contract(target: Array | None, shadow: Array, in_mask: Array, *, mode: str = "offline") -> None:

@@ -76,7 +76,15 @@ def check_target(target: Array, shadow: Array) -> None:
         )
 
 
-def _contract(
+def check_options(mode: str, center: str, variance: str, tail: str) -> None:
+    """Raises ValueError for options that LiRA does not have."""
+    check_choice("mode", mode, MODES)
+    check_choice("center", center, CENTERS)
+    check_choice("variance", variance, VARIANCES)
+    check_choice("tail", tail, TAILS)
+
+
+def contract(
     target: Array,
     shadow: Array,
     in_mask: Array,
@@ -86,18 +94,13 @@ def _contract(
     variance: str = "shrunken",
     tail: str = "one-sided",
 ) -> None:
-    for name, value, known in (
-        ("mode", mode, MODES),
-        ("center", center, CENTERS),
-        ("variance", variance, VARIANCES),
-        ("tail", tail, TAILS),
-    ):
-        check_choice(name, value, known)
+    """Raises ValueError for arguments that `lira` cannot take."""
+    check_options(mode, center, variance, tail)
     check_shadow(shadow, in_mask, mode)
     check_target(target, shadow)
 
 
-@op(contract=_contract)
+@op(contract)
 def lira(
     target: Array,
     shadow: Array,

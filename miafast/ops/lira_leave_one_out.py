@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import as_float, op, result_dtype
-from miafast.ops.lira import CENTERS, MODES, TAILS, check_choice, check_shadow, score_sides
-from miafast.ops.variance_prior import VARIANCES
+from miafast.ops.lira import check_options, check_shadow, score_sides
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,7 +19,7 @@ def check_leave_one_out(shadow: Array, in_mask: Array, mode: str) -> None:
         raise ValueError("shadow has 1 model; leaving one out needs at least 2.")
 
 
-def _contract(
+def contract(
     shadow: Array,
     in_mask: Array,
     *,
@@ -29,17 +28,12 @@ def _contract(
     variance: str = "shrunken",
     tail: str = "one-sided",
 ) -> None:
-    for name, value, known in (
-        ("mode", mode, MODES),
-        ("center", center, CENTERS),
-        ("variance", variance, VARIANCES),
-        ("tail", tail, TAILS),
-    ):
-        check_choice(name, value, known)
+    """Raises ValueError for arguments that `lira_leave_one_out` cannot take."""
+    check_options(mode, center, variance, tail)
     check_leave_one_out(shadow, in_mask, mode)
 
 
-@op(contract=_contract)
+@op(contract)
 def lira_leave_one_out(
     shadow: Array,
     in_mask: Array,

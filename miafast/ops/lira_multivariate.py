@@ -7,22 +7,9 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import as_float, op, result_dtype
-from miafast.ops.lira import (
-    CENTERS,
-    MODES,
-    TAILS,
-    Side,
-    check_choice,
-    check_shadow,
-    check_target,
-    describe,
-    fit_prior,
-    predictive_variance,
-    total_prior,
-)
-from miafast.ops.lira_leave_one_out import check_leave_one_out, has_fixed_counts, sides_without
+from miafast.ops.lira import Side, contract, describe, fit_prior, predictive_variance, total_prior
+from miafast.ops.lira_leave_one_out import contract as leave_one_out_contract, has_fixed_counts, sides_without
 from miafast.ops.student_t import log_student_cdf
-from miafast.ops.variance_prior import VARIANCES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,42 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CORRELATION_RIDGE = 1e-4
 
 
-def _check(mode: str, center: str, variance: str, tail: str) -> None:
-    check_choice("mode", mode, MODES)
-    check_choice("center", center, CENTERS)
-    check_choice("variance", variance, VARIANCES)
-    check_choice("tail", tail, TAILS)
-
-
-def _contract(
-    target: Array,
-    shadow: Array,
-    in_mask: Array,
-    *,
-    mode: str = "online",
-    center: str = "mean",
-    variance: str = "shrunken",
-    tail: str = "one-sided",
-) -> None:
-    _check(mode, center, variance, tail)
-    check_shadow(shadow, in_mask, mode)
-    check_target(target, shadow)
-
-
-def _leave_one_out_contract(
-    shadow: Array,
-    in_mask: Array,
-    *,
-    mode: str = "online",
-    center: str = "mean",
-    variance: str = "shrunken",
-    tail: str = "one-sided",
-) -> None:
-    _check(mode, center, variance, tail)
-    check_leave_one_out(shadow, in_mask, mode)
-
-
-@op(contract=_contract)
+@op(contract)
 def lira_multivariate(
     target: Array,
     shadow: Array,
@@ -91,7 +43,7 @@ def lira_multivariate(
     return scores.astype(result_dtype(target, shadow))
 
 
-@op(contract=_leave_one_out_contract)
+@op(leave_one_out_contract)
 def lira_multivariate_leave_one_out(
     shadow: Array,
     in_mask: Array,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import op, result_dtype
-from miafast.ops.lira_leave_one_out import check_leave_one_out, counterpart, has_fixed_counts
+from miafast.ops.left_out import LeftOut, left_out, of_left_out
+from miafast.ops.lira_leave_one_out import check_leave_one_out
 from miafast.ops.log_ratio import LogMean, check_log_ratio, log_counts, log_p, ratio_to, scaled
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,24 +35,21 @@ def log_ratio_leave_one_out(
     >>> log_ratio_leave_one_out(shadow, in_mask)[0].round(4)  # log(.8 / .625)
     array([[0.2469]])
     """
-    phi, same_counts = scaled(shadow, temperature), has_fixed_counts(in_mask)
-    left_out = np.broadcast_to(np.arange(len(phi))[:, None], in_mask.shape)
-    others = np.stack([counterpart(in_mask, target) for target in range(len(phi))]) if same_counts else left_out
+    phi = scaled(shadow, temperature)
     with np.errstate(invalid="ignore"):
         logs, sides = (log_p(phi), log_p(-phi)), []
         for use in (~in_mask,) if mode == "offline" else (~in_mask, in_mask):
-            gone = np.where(use, left_out, others)
-            counts = log_counts(use.sum(axis=0) - np.take_along_axis(use, gone, axis=0))
+            gone = left_out(in_mask, use)
+            counts = log_counts(use.sum(axis=0) - gone.counts)
             sums = (_sums_without(np.where(use[:, :, None], each, -np.inf), gone) for each in logs)
             sides.append(LogMean(*(total - counts for total in sums)))
         return ratio_to(phi, *sides, offline_a=offline_a).astype(result_dtype(shadow))
 
 
-def _sums_without(terms: Array, gone: Array) -> Array:
-    """log Σ exp over models of terms [models, records, queries] without model gone[target, record]."""
+def _sums_without(terms: Array, gone: LeftOut) -> Array:
+    """log Σ exp over models of terms [models, records, queries] without the one that is left out."""
     before, after = (np.full_like(terms, -np.inf) for _ in range(2))
     for model in range(1, len(terms)):
         np.logaddexp(before[model - 1], terms[model - 1], out=before[model])
         np.logaddexp(after[-model], terms[-model], out=after[-model - 1])
-    without = np.logaddexp(before, after)
-    return np.take_along_axis(without, gone[:, :, None], axis=0)
+    return of_left_out(np.logaddexp(before, after), gone)

@@ -30,7 +30,7 @@ def lira_leave_one_out(
 
     Raises ValueError for more models than a block's shared memory holds (about 10,000, or 19,000 in float32).
     """
-    models, records, _ = shadow.shape
+    models, records, queries = shadow.shape
     real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
     scores = torch.empty(in_mask.shape, dtype=real, device=shadow.device)
     if records == 0:
@@ -41,25 +41,17 @@ def lira_leave_one_out(
     launch(
         "lira_leave_one_out",
         f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {str(center == 'median').lower()}>",
-        arguments(shadow, in_mask, same, rules, scores, per_target=variance != "per-record", mode=mode, tail=tail),
+        (
+            shadow, in_mask.view(torch.uint8), same, *(each.to(real) for each in rules), scores, np.int32(models),
+            np.int64(records), np.int32(queries), *map(np.int64, (*shadow.stride(), *in_mask.stride())),
+            np.int32(0 if variance == "per-record" else 2), np.float64(VARIANCE_FLOOR),
+            np.int32(verdict_of(mode, tail)),
+        ),
         blocks=-(-records // lanes),
         threads=(lanes, SHARING),
         shared=lanes * per_lane(models, scores.element_size()),
-    )
-    return scores
-
-
-def arguments(
-    shadow: Any, in_mask: Any, same: Any, rules: Any, scores: Any, *, per_target: bool, mode: str, tail: str
-) -> tuple[Any, ...]:
-    """The kernel's, in its order."""
-    models, records, queries = shadow.shape
-    strides = map(np.int64, (*shadow.stride(), *in_mask.stride()))
-    return (
-        shadow, in_mask.view(torch.uint8), same, *(each.to(scores.dtype) for each in rules), scores, np.int32(models),
-        np.int64(records), np.int32(queries), *strides, np.int32(2 * per_target), np.float64(VARIANCE_FLOOR),
-        np.int32(verdict_of(mode, tail)),
     )  # fmt: skip
+    return scores
 
 
 def lanes_for(models: int, size: int) -> int:
