@@ -14,6 +14,8 @@ import miafast as mf
 from benchmarks import cases, loops, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
+from miafast.ops.log_ratio import log_ratio
+from miafast.ops.log_ratio_leave_one_out import log_ratio_leave_one_out
 from miafast.ops.mlp_confidence import mlp_confidence
 from miafast.ops.neighbour_share import neighbour_share
 from miafast.ops.rmia import rmia
@@ -195,6 +197,41 @@ def leave_one_out(records: int, models: int, variance: str) -> Case:
     )
 
 
+def ratios(records: int, models: int) -> Case:
+    target, shadow, in_mask = _phis(records, models)
+    whole = target[:, None], shadow[..., None], in_mask
+    plain, on_logs = "NumPy float64, probabilities", "NumPy float64, on the log scale"
+    return Case(
+        title=f"log ratio (RMIA, BASE) online, {_count(records)} × {models} models",
+        reads=sum(each.nbytes for each in whole),
+        truth=lambda: _by_truth(log_ratio, *whole)[:CHECKED, 0],
+        ours=Way(lambda: log_ratio(*whole), lambda found: found[:, 0]),
+        rivals={
+            on_logs: Way(lambda: _by_truth(log_ratio, *whole), lambda found: found[:, 0]),
+            plain: Way(lambda: rivals.numpy_log_ratio(target, shadow, in_mask)),
+        },
+        at_least={on_logs: 20},
+    )
+
+
+def ratios_leave_one_out(records: int, models: int) -> Case:
+    _, shadow, in_mask = _phis(records, models)
+    shadow, others = shadow[..., None], np.arange(models) != 0
+    on_logs, loop = "NumPy float64, on the log scale", f"{models} × one target"
+    return Case(
+        title=f"log ratio (RMIA, BASE) leave-one-out, {models} targets, {_count(records)} records",
+        reads=shadow.nbytes + in_mask.nbytes,
+        truth=lambda: _by_truth(log_ratio_leave_one_out, shadow.astype(np.float64), in_mask)[0, :CHECKED, 0],
+        ours=Way(lambda: log_ratio_leave_one_out(shadow, in_mask), lambda found: found[0, :, 0]),
+        rivals={
+            on_logs: Way(lambda: _by_truth(log_ratio_leave_one_out, shadow, in_mask), lambda found: found[0, :, 0]),
+            # Another answer, as for LiRA: with equal IN counts one more model is left out.
+            loop: Way(_bind(log_ratio, shadow[0], shadow[others], in_mask[others]), answer=None, repeats=models),
+        },
+        at_least={on_logs: 20, loop: models / 6},
+    )
+
+
 def rmia_shares(records: int, population: int) -> Case:
     """Log ratios rounded to thousandths, so that ties count too; the answer must be the matrix's, bit for bit."""
     random = np.random.default_rng(0)
@@ -303,6 +340,10 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "leave-one-out": (lambda: leave_one_out(M, 64, "per-record"), lambda: leave_one_out(999, 16, "per-record")),
     "leave-one-out-shrunken": (
         lambda: leave_one_out(M, 64, "shrunken"), lambda: leave_one_out(999, 16, "shrunken")
+    ),
+    "log-ratio": (lambda: ratios(50_000, 64), lambda: ratios(999, 64)),
+    "log-ratio-leave-one-out": (
+        lambda: ratios_leave_one_out(50_000, 64), lambda: ratios_leave_one_out(999, 16)
     ),
     "rmia": (lambda: rmia_shares(50_000, 10_000), lambda: rmia_shares(999, 100)),
     "neighbours": (lambda: neighbours(50_000, 64), lambda: neighbours(99, 8)),

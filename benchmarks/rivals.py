@@ -126,6 +126,13 @@ def released_lira(target: Array, shadow: Array, in_mask: Array) -> Array:
     return logs[0] - logs[1]
 
 
+def numpy_log_ratio(target: Array, shadow: Array, in_mask: Array) -> Array:
+    """log(p_target / mean p) online, of probabilities in float64: no digits are left of 1 - p where phi is above 37."""
+    p = scipy.special.expit(shadow.astype(np.float64))
+    inside, out = (np.einsum("mr,mr->r", mask.astype(np.float64), p) / mask.sum(axis=0) for mask in (in_mask, ~in_mask))
+    return np.log(scipy.special.expit(target.astype(np.float64)) / ((inside + out) / 2))
+
+
 def numpy_rmia(x: Array, z: Array) -> Array:
     """Shares of log ratios z that each log ratio x is not below, from the matrix of pairs in blocks of records."""
     return np.concatenate([(rows[:, None] - z >= 0).mean(axis=1) for rows in np.array_split(x, len(x) // 250 + 1)])

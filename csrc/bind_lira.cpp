@@ -6,20 +6,6 @@
 
 namespace {
 
-miafast::Shadow shadow_view(const py::array& phi, const std::string& storage, const py::array& in_mask) {
-    return {static_cast<const char*>(phi.data()),
-            storage_named(storage),
-            phi.shape(0),
-            phi.shape(1),
-            phi.shape(2),
-            phi.strides(0),
-            phi.strides(1),
-            phi.strides(2),
-            static_cast<const char*>(in_mask.data()),
-            in_mask.strides(0),
-            in_mask.strides(1)};
-}
-
 miafast::Center center_named(const std::string& name) {
     return name == "median" ? miafast::Center::median : miafast::Center::mean;
 }
@@ -81,8 +67,7 @@ void define_lira(py::module_& m, const std::string& type) {
              const std::string& pooling, const py::array& shift, const py::array& sampling, double floor,
              py::array& distance, py::array& squares, py::array& counts, py::array& moments) {
               const auto shadow = shadow_view(phi, storage, in_mask);
-              const Target asked{static_cast<const char*>(target.data()), storage_named(target_storage),
-                                 target.strides(0), target.strides(1)};
+              const auto asked = target_view(target, target_storage);
               const auto logs = log_tables(shift, sampling, floor);
               const auto sides = sides_view<T>(distance, squares, counts);
               auto* sums = static_cast<Moments*>(moments.mutable_data());

@@ -19,6 +19,7 @@ PYBIND11_MODULE(_native, m) {
     bind_signals(m);
     bind_lira(m);
     bind_roc(m);
+    bind_log_ratio(m);
     bind_rmia(m);
     bind_mlp_steps(m);
     bind_linear_confidence(m);

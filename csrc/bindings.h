@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "lira.h"
 #include "logits.h"
 
 namespace py = pybind11;
@@ -14,6 +15,7 @@ namespace py = pybind11;
 void bind_signals(py::module_& m);
 void bind_lira(py::module_& m);
 void bind_roc(py::module_& m);
+void bind_log_ratio(py::module_& m);
 void bind_rmia(py::module_& m);
 void bind_mlp_steps(py::module_& m);
 void bind_linear_confidence(py::module_& m);
@@ -49,4 +51,24 @@ inline miafast::Logits logits_view(const py::array& array, const std::string& st
 inline miafast::Labels labels_view(const py::array& array) {
     return {static_cast<const char*>(array.data()), array.strides(0), static_cast<int>(array.itemsize()),
             array.dtype().kind() == 'i'};
+}
+
+// phi and in_mask of shadow models, and phi of a target.
+inline miafast::Shadow shadow_view(const py::array& phi, const std::string& storage,
+                                   const py::array& in_mask) {
+    return {static_cast<const char*>(phi.data()),
+            storage_named(storage),
+            phi.shape(0),
+            phi.shape(1),
+            phi.shape(2),
+            phi.strides(0),
+            phi.strides(1),
+            phi.strides(2),
+            static_cast<const char*>(in_mask.data()),
+            in_mask.strides(0),
+            in_mask.strides(1)};
+}
+
+inline miafast::Target target_view(const py::array& phi, const std::string& storage) {
+    return {static_cast<const char*>(phi.data()), storage_named(storage), phi.strides(0), phi.strides(1)};
 }

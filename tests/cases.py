@@ -412,11 +412,16 @@ def log_ratio_cases() -> Iterator[Case]:
     for name, shadow, in_mask in _lira_data():
         for rule in LOG_RATIO_RULES:
             yield Case(f"{name}-{'-'.join(map(str, rule.values()))}", (shadow[-1], shadow, in_mask), rule)
-    far = np.array([-1e4, -800.0, -40.0, 0.0, 40.0, 300.0, 1e4])
-    phi = np.stack(np.meshgrid(far, far, far), axis=-1).reshape(-1, 3).T[:, :, None]
+    phi = _far_signals(3)
     for rule in LOG_RATIO_RULES:
         in_mask = np.repeat([[True], [False], [False]], phi.shape[1], axis=1)
         yield Case(f"far-{'-'.join(map(str, rule.values()))}", (phi[1], phi, in_mask), rule)
+
+
+def _far_signals(models: int) -> np.ndarray:
+    """phi [models, records, 1]: every choice of signals far apart."""
+    far = np.array([-1e4, -800.0, -40.0, 0.0, 40.0, 300.0, 1e4])
+    return np.stack(np.meshgrid(*[far] * models), axis=-1).reshape(-1, models).T[:, :, None]
 
 
 @cases("log_ratio_leave_one_out", tolerance=_log_ratio_tolerance)
@@ -431,6 +436,13 @@ def log_ratio_leave_one_out_cases() -> Iterator[Case]:
         if len(shadow) < 100:
             for rule in LOG_RATIO_RULES[::3]:
                 yield Case(f"{name}-{'-'.join(map(str, rule.values()))}", (shadow, in_mask), rule)
+    phi = _far_signals(4)
+    for in_models in ([True, False, False, True], [True, True, False, True]):
+        in_mask = np.repeat(np.array(in_models)[:, None], phi.shape[1], axis=1)
+        in_mask[:, 0] = [False, True, True, False] if sum(in_models) == 2 else [False] * 4
+        for rule in LOG_RATIO_RULES:
+            name = f"far-{sum(in_models)}-{'-'.join(map(str, rule.values()))}"
+            yield Case(name, (phi, in_mask), rule)
 
 
 # linear_confidence and mlp_confidence

@@ -167,6 +167,33 @@ def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:
     return found / members
 
 
+def log_ratio(
+    target: Array,
+    shadow: Array,
+    in_mask: Array,
+    *,
+    mode: str = "online",
+    offline_a: float = 1.0,
+    temperature: float = 1.0,
+) -> Array:
+    dtype = result_dtype(target, shadow)
+    ratios = np.empty(target.shape, dtype)
+    stored = (*_stored(shadow), in_mask, *_stored(target))
+    getattr(_native, f"log_ratio_{dtype}")(*stored, mode == "online", offline_a, temperature, ratios)
+    return ratios
+
+
+def log_ratio_leave_one_out(
+    shadow: Array, in_mask: Array, *, mode: str = "online", offline_a: float = 1.0, temperature: float = 1.0
+) -> Array:
+    dtype, stored = result_dtype(shadow), (*_stored(shadow), in_mask)
+    ratios = np.empty(shadow.shape, dtype)
+    getattr(_native, f"log_ratio_leave_one_out_{dtype}")(
+        *stored, _native.has_fixed_counts(*stored), mode == "online", offline_a, temperature, ratios
+    )
+    return ratios
+
+
 def rmia(log_ratio_x: Array, log_ratio_z: Array, *, gamma: float = 1.0, columns: Any = None) -> Array:
     dtype = result_dtype(log_ratio_x, log_ratio_z)
     *leads, records, queries = log_ratio_x.shape
