@@ -175,13 +175,12 @@ void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling
             const bool enough = pooling == Pooling::log_squares && of_logs.read(block);
             for (std::int64_t from = 0; from < block.sums.width; from += strip) {
                 const std::int64_t to = std::min(from + strip, block.sums.width);
-                block.start(from, to);
-                if (enough) of_logs.start(block, from, to);
+                enough ? of_logs.start(block, from, to) : block.start(from, to);
                 for (std::int64_t model = models; model-- > 0;) {
                     enough ? of_logs.add(block, model, from, to) : of_all.add(block, model, from, to);
                 }
             }
-            for (std::int64_t model = 0; model < models; ++model) {
+            for (std::int64_t model = models; model-- > 0;) {
                 Moments* of_in = moments + 2 * shadow.queries * model + query;
                 Moments* of_out = of_in + shadow.queries;
                 enough ? of_logs.take(model, of_in, of_out) : of_all.take(model, of_in, of_out);
@@ -191,9 +190,10 @@ void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling
 }
 
 // Log densities of the IN side less those of the OUT side in lanes [begin, end), a model left out.
+// `streamed`: they are complete, on a line of their own, and more than the caches hold.
 template <bool student_in, bool student_out, Lookup how, typename T>
 inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end,
-                              std::int64_t query, const TablesOf<T>& rules, T* to) {
+                              std::int64_t query, const TablesOf<T>& rules, bool streamed, T* to) {
     using V = VectorOf<T>;
     const std::int32_t *counts_in = block.measured.counts[in], *counts_out = block.measured.counts[out];
     const auto of = [&](const SideTables<T>& side, const std::int32_t* at) {
@@ -207,8 +207,8 @@ inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_
             of_out = of(rules.out, counts_out + lane);
         }
         const Left<V> left = block.leave_out(model, lane);
-        keep_score<V>(to + lane,
-                      log_density_ratio<student_in, student_out>(rules, of_in, of_out, query, left), query);
+        const V score = log_density_ratio<student_in, student_out>(rules, of_in, of_out, query, left);
+        streamed ? stream<V>(to + lane, score) : keep_score<V>(to + lane, score, query);
     }
 }
 
@@ -216,7 +216,8 @@ inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_
 // `same_counts`: every lane and model has the counts that the strip began with.
 template <typename T>
 inline void score_left_out(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end,
-                           std::int64_t query, const TablesOf<T>& rules, bool same_counts, T* to) {
+                           std::int64_t query, const TablesOf<T>& rules, bool same_counts, bool streamed,
+                           T* to) {
     if (rules.verdict != Verdict::difference) {
         block.measure(model, begin, end);
         return score(block.measured, begin, end, query, rules, to);
@@ -224,11 +225,14 @@ inline void score_left_out(LeftOut<T>& block, std::int64_t model, std::int64_t b
     by_student(rules, [&](auto student_in, auto student_out) {
         constexpr bool s_in = student_in.value, s_out = student_out.value;
         if (same_counts) {
-            score_differences<s_in, s_out, Lookup::same>(block, model, begin, end, query, rules, to);
+            score_differences<s_in, s_out, Lookup::same>(block, model, begin, end, query, rules, streamed,
+                                                         to);
         } else if (rules.in.fits_registers) {
-            score_differences<s_in, s_out, Lookup::registers>(block, model, begin, end, query, rules, to);
+            score_differences<s_in, s_out, Lookup::registers>(block, model, begin, end, query, rules,
+                                                              streamed, to);
         } else {
-            score_differences<s_in, s_out, Lookup::gather>(block, model, begin, end, query, rules, to);
+            score_differences<s_in, s_out, Lookup::gather>(block, model, begin, end, query, rules, streamed,
+                                                           to);
         }
     });
 }
@@ -255,7 +259,9 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
                 for (std::int64_t model = models; model-- > 0;) {
                     T* result = scores + model * shadow.records + first;
                     T* sum = alone ? (count == block.sums.width ? result : sums) : sums + model * most;
-                    score_left_out(block, model, from, to, query, tables[model], same_counts, sum);
+                    const bool streamed =
+                        sum == result && reinterpret_cast<std::uintptr_t>(sum) % sizeof(VectorOf<T>) == 0;
+                    score_left_out(block, model, from, to, query, tables[model], same_counts, streamed, sum);
                     if (query + 1 < shadow.queries || sum == result) continue;
                     for (std::int64_t lane = from; lane < std::min(to, count); ++lane) {
                         result[lane] = sum[lane] / static_cast<T>(shadow.queries);
@@ -264,4 +270,5 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
             }
         }
     }
+    end_of_streams();
 }

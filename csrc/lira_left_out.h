@@ -107,7 +107,23 @@ class LeftOut {
                 squares_out};
     }
 
-    // The same of lanes [begin, end), and the models that it is against, kept in `measured`.
+    // Only the squares of the model's own side without its signal.
+    template <typename Mask>
+    MIAFAST_INLINE V squares_left(std::int64_t model, std::int64_t lane, const Mask& mask) {
+        const T* at = sums.rows[model] + lane;
+        MIAFAST_PREFETCH(at + sums.width);
+        MIAFAST_PREFETCH(sums.masks[model] + lane + sums.width);
+        const auto own = [&](const Both<T>& of) {
+            return select(mask, load<V>(of[in] + lane), load<V>(of[out] + lane));
+        };
+        const V d = load<V>(at) - own(near_) - own(rest_), around = own(squares_);
+        const V left = around - d * (d * own(gain_));
+        if (!any_less(left, T{0.0625} * around)) return max(V{}, left);
+        leave_out_in_double(model, lane);
+        return own(measured.squares);
+    }
+
+    // leave_out() of lanes [begin, end), and the models that it is against, kept in `measured`.
     void measure(std::int64_t model, std::int64_t begin, std::int64_t end) {
         for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
             const Left<V> left = leave_out(model, lane);
@@ -131,6 +147,17 @@ class LeftOut {
             to_in[lane] = std::max(all_in[lane] - (always | own), 0);
             to_out[lane] = std::max(all_out[lane] - (always | (1 - own)), 0);
         }
+    }
+
+    // The last of some lanes' first IN and first OUT models.
+    std::int64_t first_of_both(std::int64_t begin, std::int64_t end) const {
+        std::vector<std::uint8_t> seen(end - begin);
+        for (std::int64_t lane = std::max(begin, sums.count); lane < end; ++lane) seen[lane - begin] = 3;
+        for (std::size_t model = 0; model < sums.rows.size(); ++model) {
+            if (all_have_both(sums.masks[model] + begin, end - begin, seen.data()))
+                return static_cast<std::int64_t>(model);
+        }
+        return static_cast<std::int64_t>(sums.rows.size()) - 1;
     }
 
   private:
@@ -220,17 +247,6 @@ class LeftOut {
             shift_now_[own][lane] = static_cast<T>(center[i] - of_all(own)[lane]);
             squares_now_[own][lane] = static_cast<T>(squares[i]);
         }
-    }
-
-    // The last of some lanes' first IN and first OUT models.
-    std::int64_t first_of_both(std::int64_t begin, std::int64_t end) const {
-        std::vector<std::uint8_t> seen(end - begin);
-        for (std::int64_t lane = std::max(begin, sums.count); lane < end; ++lane) seen[lane - begin] = 3;
-        for (std::size_t model = 0; model < sums.rows.size(); ++model) {
-            if (all_have_both(sums.masks[model] + begin, end - begin, seen.data()))
-                return static_cast<std::int64_t>(model);
-        }
-        return static_cast<std::int64_t>(sums.rows.size()) - 1;
     }
 
     static bool all_have_both(const std::uint8_t* __restrict mask, std::int64_t width,

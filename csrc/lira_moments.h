@@ -94,9 +94,9 @@ class LeftOutMoments {
     }
 };
 
-// Moments of log squares, every model of a block left out in turn: what all models give, and by how much the
-// records change that the left-out model's own side of which lost a signal. One logarithm per model and
-// record.
+// Moments of log squares, every model of a block left out in turn, from the last down to model 0: what they
+// are at first, and by how much the records change them whose own side lost a signal. One logarithm per model
+// and record.
 template <typename T>
 class LeftOutLogs {
     using V = VectorOf<T>;
@@ -108,8 +108,8 @@ class LeftOutLogs {
     Arena arena_;
     const LogTables& logs_;
     const bool same_counts_;
-    Both<T> all_, after_, lost_;  // e; shift, and the change of e's sampling variance, of one model less
-    Both<T> now_;                 // with same counts: e without the last one of the side that was left out
+    Both<T> after_, lost_;  // shift, and the change of e's sampling variance, of one model less
+    Both<T> now_;           // e: of all models or, with same counts, without the last one that was left out
     Moments total_[2];
     Change* changes_;  // [models]
 
@@ -117,7 +117,6 @@ class LeftOutLogs {
     LeftOutLogs(std::int64_t most, std::int64_t models, const LogTables& logs, bool same_counts)
         : logs_(logs),
           same_counts_(same_counts),
-          all_(arena_, most),
           after_(arena_, most),
           lost_(arena_, most),
           now_(arena_, most),
@@ -135,36 +134,37 @@ class LeftOutLogs {
         }
         if (fewest < 3) return false;
         for (const int side : {in, out}) {
-            Moments& total = total_[side] = {static_cast<double>(sums.width), 0, 0, 0};
+            total_[side] = {static_cast<double>(sums.width), 0, 0, 0};
             for (std::int64_t lane = 0; lane < sums.width; ++lane) {
                 const std::int32_t n = sums.counts[side][lane];
-                all_[side][lane] = static_cast<T>(sums.squares[side][lane]);
                 after_[side][lane] = static_cast<T>(logs_.shift[n - 1]);
                 lost_[side][lane] = static_cast<T>(logs_.sampling[n - 1] - logs_.sampling[n]);
-                now_[side][lane] = static_cast<T>(logs_.shift[n]);
-                total.sampling += logs_.sampling[n - same_counts_];
+                total_[side].sampling += logs_.sampling[n - same_counts_];
             }
+            if (same_counts_) continue;
             for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
-                store<V>(all_[side] + lane, log_of(load<V>(all_[side] + lane)) + load<V>(now_[side] + lane));
+                T shift[lanes<V>], squares[lanes<V>];
+                for (int i = 0; i < lanes<V>; ++i) {
+                    shift[i] = static_cast<T>(logs_.shift[sums.counts[side][lane + i]]);
+                    squares[i] = static_cast<T>(sums.squares[side][lane + i]);
+                }
+                store<V>(now_[side] + lane, log_of(load<V>(squares)) + load<V>(shift));
             }
-            for (std::int64_t lane = 0; lane < sums.width; ++lane) {
-                const double e = all_[side][lane];
-                total.first += e;
-                total.second += e * e;
-            }
+            add_now(side, 0, sums.width);
         }
         return std::isfinite(total_[in].second) && std::isfinite(total_[out].second);
     }
 
-    // After block.start(begin, end).
-    void start(const LeftOut<T>& block, std::int64_t begin, std::int64_t end) {
+    // Before some vectors' models are left out, as LeftOut's start().
+    void start(LeftOut<T>& block, std::int64_t begin, std::int64_t end) {
         if (!same_counts_) return;
-        for (const int side : {in, out}) {
+        for (std::int64_t model = block.first_of_both(begin, end); model >= 0; --model) {
             for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
-                store<V>(now_[side] + lane,
-                         log_of(load<V>(block.measured.squares[side] + lane)) + load<V>(after_[side] + lane));
+                const auto mask = load_mask<V>(block.sums.masks[model] + lane);
+                keep(lane, mask, without(block, model, lane, mask));
             }
         }
+        for (const int side : {in, out}) add_now(side, begin, end);
     }
 
     // Adds what is left without a model in lanes [begin, end).
@@ -172,48 +172,67 @@ class LeftOutLogs {
         Change to = changes_[model];
         for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
             const auto mask = load_mask<V>(block.sums.masks[model] + lane);
-            const auto own = [&](const Both<T>& of) {
-                return select(mask, load<V>(of[in] + lane), load<V>(of[out] + lane));
+            const V e = without(block, model, lane, mask), now = own(now_, lane, mask);
+            const V change = e - now, of_square = change * (e + now);
+            const auto add_to = [&](V* sums, V more) {
+                sums[in] = select(mask, sums[in] + more, sums[in]);
+                sums[out] = select(mask, sums[out], sums[out] + more);
             };
-            const Left<V> left = block.leave_out(model, lane);
-            const V e = log_of(select(mask, left.squares_in, left.squares_out)) + own(after_);
+            add_to(to.first, change);
+            add_to(to.second, of_square);
             if (same_counts_) {
-                const V all_in = load<V>(all_[in] + lane), all_out = load<V>(all_[out] + lane);
-                const V now_in = select(mask, e, load<V>(now_[in] + lane));
-                const V now_out = select(mask, load<V>(now_[out] + lane), e);
-                store<V>(now_[in] + lane, now_in);
-                store<V>(now_[out] + lane, now_out);
-                to.first[in] += now_in - all_in;
-                to.first[out] += now_out - all_out;
-                to.second[in] += (now_in - all_in) * (now_in + all_in);
-                to.second[out] += (now_out - all_out) * (now_out + all_out);
+                keep(lane, mask, e);
             } else {
-                const V all = own(all_), change = e - all, of_square = change * (e + all), lost = own(lost_);
-                to.first[in] = select(mask, to.first[in] + change, to.first[in]);
-                to.first[out] = select(mask, to.first[out], to.first[out] + change);
-                to.second[in] = select(mask, to.second[in] + of_square, to.second[in]);
-                to.second[out] = select(mask, to.second[out], to.second[out] + of_square);
-                to.sampling[in] = select(mask, to.sampling[in] + lost, to.sampling[in]);
-                to.sampling[out] = select(mask, to.sampling[out], to.sampling[out] + lost);
+                add_to(to.sampling, own(lost_, lane, mask));
             }
         }
         changes_[model] = to;
     }
 
-    // The moments of a block whose vectors have all been added.
+    // The moments of a block whose vectors have all been added; from the last model down.
     void take(std::int64_t model, Moments* of_in, Moments* of_out) {
-        Change& change = changes_[model];
         for (const int side : {in, out}) {
+            const Change& change = changes_[model];
+            Moments now = total_[side];
+            now.first += sum_of_lanes(change.first[side]);
+            now.second += sum_of_lanes(change.second[side]);
+            now.sampling += sum_of_lanes(change.sampling[side]);
+            if (same_counts_) total_[side] = now;
             Moments* to = side == in ? of_in : of_out;
-            to->count += total_[side].count;
-            to->first += total_[side].first + sum_of_lanes(change.first[side]);
-            to->second += total_[side].second + sum_of_lanes(change.second[side]);
-            to->sampling += total_[side].sampling + sum_of_lanes(change.sampling[side]);
+            to->count += now.count;
+            to->first += now.first;
+            to->second += now.second;
+            to->sampling += now.sampling;
         }
-        change = {};
+        changes_[model] = {};
     }
 
   private:
+    template <typename Mask>
+    static V own(const Both<T>& of, std::int64_t lane, const Mask& mask) {
+        return select(mask, load<V>(of[in] + lane), load<V>(of[out] + lane));
+    }
+
+    template <typename Mask>
+    void keep(std::int64_t lane, const Mask& mask, V e) {
+        store<V>(now_[in] + lane, select(mask, e, load<V>(now_[in] + lane)));
+        store<V>(now_[out] + lane, select(mask, load<V>(now_[out] + lane), e));
+    }
+
+    // e of a model's own side without its signal.
+    template <typename Mask>
+    MIAFAST_INLINE V without(LeftOut<T>& block, std::int64_t model, std::int64_t lane, const Mask& mask) {
+        return log_of(block.squares_left(model, lane, mask)) + own(after_, lane, mask);
+    }
+
+    void add_now(int side, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t lane = begin; lane < end; ++lane) {
+            const double e = now_[side][lane];
+            total_[side].first += e;
+            total_[side].second += e * e;
+        }
+    }
+
     V log_of(V squares) const {
         const V floor = broadcast<V>(static_cast<T>(logs_.floor));
         return log_of_normal(max(floor, squares)) + T{0} * squares;

@@ -118,6 +118,26 @@ inline void store(Number<V>* to, V v) {
     std::memcpy(to, &v, sizeof(v));
 }
 
+// The same past the caches, for what would have to leave them before it is read; `to` must be on a vector's
+// line.
+template <typename V>
+inline void stream(Number<V>* to, V v) {
+#if MIAFAST_VECTOR_BYTES == 64
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)v);
+#elif MIAFAST_VECTOR_BYTES == 32
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)v);
+#else
+    store<V>(to, v);
+#endif
+}
+
+// After the last stream(), before another thread may read.
+inline void end_of_streams() {
+#if MIAFAST_VECTOR_BYTES >= 32
+    _mm_sfence();
+#endif
+}
+
 template <typename V>
 inline V broadcast(Number<V> x) {
     return x - V{};
