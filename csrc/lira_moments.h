@@ -226,11 +226,14 @@ class LeftOutLogs {
     }
 
     void add_now(int side, std::int64_t begin, std::int64_t end) {
-        for (std::int64_t lane = begin; lane < end; ++lane) {
-            const double e = now_[side][lane];
-            total_[side].first += e;
-            total_[side].second += e * e;
+        F64 first{}, second{};
+        for (std::int64_t lane = begin; lane < end; lane += lanes<F64>) {
+            const F64 e = load_wide(now_[side] + lane);
+            first += e;
+            second += e * e;
         }
+        total_[side].first += sum_of_lanes(first);
+        total_[side].second += sum_of_lanes(second);
     }
 
     V log_of(V squares) const {
