@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,9 @@ import pytest
 
 import miafast as mf
 from miafast.store import StoreError
+from tests.planted_leak import CLASSES, RECORDS, Model, N, X, train_leaky
 
 pytest.importorskip("torch")
-
-N, CLASSES = 300, 4
-X = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float32)
-RECORDS = mf.Records(X, np.arange(N) % CLASSES, classes=CLASSES, name="toy")
-Model = Callable[[np.ndarray], np.ndarray]
-
-
-def train_leaky(bump: float) -> Callable[[mf.Records, np.ndarray, int], Model]:
-    """A train function whose models answer noise, plus ``bump`` for the label of every record they saw."""
-
-    def train(records: mf.Records, in_indices: np.ndarray, seed: int) -> Model:
-        noise = np.random.default_rng(seed).normal(size=(len(records), records.classes))
-        noise[in_indices, records.y[in_indices]] += bump
-        index = {x.tobytes(): number for number, x in enumerate(records.inputs())}
-        return lambda x: noise[[index[row.tobytes()] for row in np.asarray(x)]]
-
-    return train
 
 
 def never(records: mf.Records, in_indices: np.ndarray, seed: int) -> Model:

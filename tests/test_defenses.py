@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,9 @@ from miafast.defenses import (
     defended_recipe,
 )
 from miafast.store import StoreError
+from tests.planted_leak import CLASSES, RECORDS, N, X, train_leaky
 
 OUTPUT = (TopK(1), TopK(3), LabelOnly(), Rounding(1), Rounding(3), Temperature(5.0), ConfidenceNoise(0.1))
-N, CLASSES = 300, 4
-X = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float32)
-RECORDS = mf.Records(X, np.arange(N) % CLASSES, classes=CLASSES, name="toy")
 SEEN = [0.5, 0.3, 0.16, 0.04]
 LOGITS = np.log(np.array(SEEN))
 
@@ -41,16 +38,6 @@ LOGITS = np.log(np.array(SEEN))
 def softmax(logits: np.ndarray) -> np.ndarray:
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1, keepdims=True)
-
-
-def train_leaky(bump: float) -> Callable[..., Any]:
-    def train(records: mf.Records, in_indices: np.ndarray, seed: int) -> Any:
-        noise = np.random.default_rng(seed).normal(size=(len(records), records.classes))
-        noise[in_indices, records.y[in_indices]] += bump
-        index = {x.tobytes(): number for number, x in enumerate(records.inputs())}
-        return lambda x: noise[[index[row.tobytes()] for row in np.asarray(x)]]
-
-    return train
 
 
 @pytest.mark.parametrize(

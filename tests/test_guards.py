@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,9 @@ from miafast.guards import (
     threshold_of_pool,
     threshold_of_target,
 )
+from tests.planted_leak import CLASSES, RECORDS, N, X, train_leaky
 
-N, CLASSES = 300, 4
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(N, 8)).astype(np.float32)
-RECORDS = mf.Records(X, np.arange(N) % CLASSES, classes=CLASSES, name="toy")
-COIN = RANDOM.random(N) < 0.5
-
-
-def train_leaky(bump: float) -> Callable[..., Any]:
-    def train(records: mf.Records, in_indices: np.ndarray, seed: int) -> Any:
-        noise = np.random.default_rng(seed).normal(size=(len(records), records.classes))
-        noise[in_indices, records.y[in_indices]] += bump
-        index = {x.tobytes(): number for number, x in enumerate(records.inputs())}
-        return lambda x: noise[[index[row.tobytes()] for row in np.asarray(x)]]
-
-    return train
+COIN = np.random.default_rng(1).random(N) < 0.5
 
 
 def records_of(x: np.ndarray, y: np.ndarray | None = None) -> mf.Records:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,7 @@ from miafast.shadow.modules import Dropout, build  # noqa: E402
 from miafast.shadow.optimiser import Optimiser, corrections  # noqa: E402
 from miafast.tables import Records  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Batches this small gain nothing from a second thread, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def blobs(records: int = 200, features: int = 12, classes: int = 3, spread: float = 1.0) -> Records:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from miafast.report import svg
 from miafast.report.files import all_or_nothing
+from miafast.report.filled import filled
 from miafast.report.measures import Facts, measures
 from miafast.report.plain import as_json, plain
 from miafast.report.report import AttackResult
@@ -102,7 +102,6 @@ class DpReport:
 
         Raises ModuleNotFoundError without Matplotlib or Jinja2, OSError when the folder cannot be written.
         """
-        import jinja2
         from markupsafe import Markup
 
         from miafast.report.picture import draw_roc
@@ -110,15 +109,11 @@ class DpReport:
         regions = {"allowed by the claim": (self.claim, self.delta)}
         if self.epsilon > 0:
             regions["the lower bound"] = (self.epsilon, self.delta)
-        home = resources.files("miafast.report")
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         with all_or_nothing(Path(folder)) as temporary:
             facts = self.facts
-            text = environment.from_string((home / "dp.html").read_text(encoding="utf-8")).render(
-                facts=facts, css=Markup((home / "report.css").read_text(encoding="utf-8")),
-                plot=Markup(svg.roc_plot([facts["attack"]], regions=regions)), regions=regions,
-            )  # fmt: skip
-            temporary("dp.html").write_text(text, encoding="utf-8")
+            plot = Markup(svg.roc_plot([facts["attack"]], regions=regions))
+            page = filled("dp.html", {"facts": facts, "plot": plot, "regions": regions})
+            temporary("dp.html").write_text(page, encoding="utf-8")
             temporary("dp.json").write_text(as_json(facts), encoding="utf-8")
             draw_roc(temporary("dp.png"), [facts["attack"]], name=self.records, regions=regions)
             with temporary("dp-scores.npy").open("wb") as file:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from miafast.report.files import all_or_nothing
+from miafast.report.filled import filled
 from miafast.tables import Array, Records
 from miafast.whitebox import Explanation
 
@@ -48,26 +48,19 @@ def headline(found: Explanation, *, is_member: bool | None = None) -> str:
 
 
 def explanation_page(found: Explanation, records: Records, *, is_member: bool | None = None) -> str:
-    """The page as text: no script, no request beyond it; everything that comes from a user is escaped."""
-    import jinja2
-    from markupsafe import Markup
-
-    home = resources.files("miafast.report")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    """The page as text; everything that comes from a user is escaped."""
     names = records.class_names
-    return environment.from_string((home / "explanation.html").read_text(encoding="utf-8")).render(
-        found=found,
-        name=records.name,
-        class_name=found.label if names is None else names[found.label],
-        about={None: "membership unknown", True: "trained on", False: "not trained on"}[is_member],
-        headline=headline(found, is_member=is_member),
-        alt="Influence of the inputs under the target, under the proxies, and the difference.",
-        picture=base64.b64encode(draw(found)).decode(),
-        tables=_tables(found),
-        css=Markup((home / "report.css").read_text(encoding="utf-8")),
-    )
+    values = {
+        "found": found,
+        "name": records.name,
+        "class_name": found.label if names is None else names[found.label],
+        "about": {None: "membership unknown", True: "trained on", False: "not trained on"}[is_member],
+        "headline": headline(found, is_member=is_member),
+        "alt": "Influence of the inputs under the target, under the proxies, and the difference.",
+        "picture": base64.b64encode(draw(found)).decode(),
+        "tables": _tables(found),
+    }
+    return filled("explanation.html", values)
 
 
 def draw(found: Explanation) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
+
+from miafast.report.filled import filled
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,10 @@ def findings_page(
     reading: Sequence[str], made: Mapping[str, Any],
 ) -> str:  # fmt: skip
     """One self-contained HTML page. Everything is escaped but ``pictures``, sections that are HTML already."""
-    import jinja2
     from markupsafe import Markup
 
-    home = resources.files("miafast.report")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((home / "findings.html").read_text(encoding="utf-8")).render(
-        css=Markup((home / "report.css").read_text(encoding="utf-8")), kicker=kicker, title=title, headline=headline,
-        tables=tables, pictures=Markup(pictures), reading=reading, made=made,
-    )  # fmt: skip
+    values = {
+        "kicker": kicker, "title": title, "headline": headline, "tables": tables, "pictures": Markup(pictures),
+        "reading": reading, "made": made,
+    }  # fmt: skip
+    return filled("findings.html", values)

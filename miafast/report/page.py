@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from importlib import resources
 from typing import Any
 
 from miafast.report import svg, svg_remembered, words
+from miafast.report.filled import filled
 from miafast.report.measures import Facts, headline_level
 
 CHOSEN_FIRST = ("records", "recipe", "shadows", "membership", "queries", "seed")
@@ -16,36 +16,30 @@ NOT_SHOWN = ("class_names",)  # the table of exposed records shows those that ma
 
 def page(facts: Facts, *, scores_file: str) -> str:
     """One self-contained HTML page: no script, no font, no picture, no request beyond it."""
-    import jinja2
     from markupsafe import Markup
 
-    home = resources.files("miafast.report")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        rate=words.rate, share=words.percent, together=_together, count=_count, number=_number,
-        duration=_duration,
-    )  # fmt: skip
-    template = environment.from_string((home / "report.html").read_text(encoding="utf-8"))
     attacks = facts["attacks"]
-    return template.render(
-        facts=facts,
-        scores_file=scores_file,
-        plus_minus=words.plus_minus,
-        css=Markup((home / "report.css").read_text(encoding="utf-8")),
-        level=headline_level(attacks[0]),
-        highlight=None if facts["headline"]["tpr"] is None else _together(words.percent(facts["headline"]["tpr"])),
-        groups=words.measure_rows(attacks),
-        footnotes=[*words.too_few(attacks), *words.left_out(attacks)],
-        roc_plot=Markup(svg.roc_plot(attacks)),
-        samples=[Markup(svg.line_sample(place)) for place in range(len(attacks))],
-        panels=[{**each, "svg": Markup(each["svg"])} for each in _panels(facts["exposed"])],
-        remembered_plot=_drawn(svg_remembered.separation_plot, facts["remembered"]["with_separation"]),
-        uncertainty_plot=_drawn(svg_remembered.uncertainty_plot, facts["remembered"]["uncertainty"]),
-        percent=words.percent,
-        settings=list(_flat({key: facts["settings"][key] for key in _ordered(facts["settings"])})),
-    )
+    values = {
+        "facts": facts,
+        "scores_file": scores_file,
+        "plus_minus": words.plus_minus,
+        "level": headline_level(attacks[0]),
+        "highlight": None if facts["headline"]["tpr"] is None else _together(words.percent(facts["headline"]["tpr"])),
+        "groups": words.measure_rows(attacks),
+        "footnotes": [*words.too_few(attacks), *words.left_out(attacks)],
+        "roc_plot": Markup(svg.roc_plot(attacks)),
+        "samples": [Markup(svg.line_sample(place)) for place in range(len(attacks))],
+        "panels": [{**each, "svg": Markup(each["svg"])} for each in _panels(facts["exposed"])],
+        "remembered_plot": _drawn(svg_remembered.separation_plot, facts["remembered"]["with_separation"]),
+        "uncertainty_plot": _drawn(svg_remembered.uncertainty_plot, facts["remembered"]["uncertainty"]),
+        "percent": words.percent,
+        "settings": list(_flat({key: facts["settings"][key] for key in _ordered(facts["settings"])})),
+    }
+    filters: dict[str, Callable[..., str]] = {
+        "rate": words.rate, "share": words.percent, "together": _together, "count": _count, "number": _number,
+        "duration": _duration,
+    }  # fmt: skip
+    return filled("report.html", values, filters=filters)
 
 
 def _drawn(draw: Callable[[Facts], str], facts: Facts | None) -> Any:
