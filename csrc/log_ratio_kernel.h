@@ -177,8 +177,7 @@ inline void repair(const Rows& rows, std::int64_t begin, F64 log_p, F64 mean_p, 
 MIAFAST_INLINE void compare(const Rows& rows, std::int64_t lane, F64 log_p, Mixed mean, std::int64_t without,
                             bool same_counts, double* ratio) {
     store<F64>(ratio + lane, log_p - log_of(mean.p, mean.q));
-    if (any_less(mean.p, broadcast<F64>(kTiny)))
-        repair(rows, lane, log_p, mean.p, without, same_counts, ratio);
+    if (any(mean.p < broadcast<F64>(kTiny))) repair(rows, lane, log_p, mean.p, without, same_counts, ratio);
 }
 
 template <typename T>
