@@ -118,7 +118,7 @@ class LeftOut {
         };
         const V d = load<V>(at) - own(near_) - own(rest_), around = own(squares_);
         const V left = around - d * (d * own(gain_));
-        if (!any_less(left, T{0.0625} * around)) return max(V{}, left);
+        if (all_at_least(left, T{0.0625} * around)) return max(V{}, left);
         leave_out_in_double(model, lane);
         return own(measured.squares);
     }
