@@ -70,7 +70,8 @@ def repeat(whole: mf.Records, recipe: mf.Recipe, *, seed: int, shadows: int) -> 
         records = mf.Records(pool, labels, classes=whole.classes)
         in_mask = membership(len(records), shadows, seed=seed)
         models = train(recipe, records, in_mask, models=range(shadows), seed=seed + 1000)
-        scores = judged(logits, target_records.y, models.logits(records.x).numpy(), in_mask, labels)
+        answers = models.logits(records.x).numpy()
+        scores = Shokri().score(logits, answers, in_mask, labels=labels, target_labels=target_records.y)
         right = models.logits(target_records.x).numpy().argmax(axis=-1) == target_records.y
         found[source] = {**verdict(scores > 0, is_member), "fidelity": float(right.mean()), **facts}
     return found
@@ -92,19 +93,3 @@ def pools(x: Array, y: Array, target: Models, *, seed: int) -> dict[str, tuple[A
         "model-based": (climbed.x, y, told),
         "marginals": (drawn, predict(drawn).argmax(axis=-1), {}),
     }
-
-
-def judged(target: Array, labels: Array, shadow: Array, in_mask: Array, shadow_labels: Array) -> Array:
-    """Log-odds of IN [records] for a target [records, classes] asked other records than the shadows were."""
-    attack = Shokri()
-    asked = len(target)
-    wide = np.concatenate([np.broadcast_to(target, (len(shadow), *target.shape)), shadow], axis=1)
-    row = np.concatenate([target, shadow[0]])[None]
-    used = np.zeros((len(shadow) + 1, wide.shape[1]), bool)
-    used[:-1, asked:] = True
-    is_in = np.zeros_like(used)
-    is_in[:-1, asked:] = in_mask
-    vectors = attack._vectors(np.concatenate([wide, row]), name="target")
-    both = np.concatenate([labels, shadow_labels])
-    scores: Array = attack._fit_and_score(vectors, is_in, both, [(np.array([len(shadow)]), used)])[-1, :asked]
-    return scores

@@ -37,6 +37,34 @@ def test_a_planted_leak_is_found(model: str, features: str) -> None:
     assert mf.roc(one, in_mask[0]).auc > 0.7
 
 
+@pytest.mark.parametrize("leak", [0.0, 3.0])
+@pytest.mark.parametrize("model", ["mlp", "logistic"])
+def test_shadows_on_other_records_judge_a_target(leak: float, model: str) -> None:
+    logits, in_mask, labels = answers(6, 300, leak=leak)
+    others, is_member, target_labels = answers(2, 200, leak=leak, seed=1)
+    scores = Shokri(model=model).score(others[0], logits, in_mask, labels=labels, target_labels=target_labels)
+    assert scores.shape == (200,)
+    auc = mf.roc(scores, is_member[0]).auc
+    assert (auc > 0.75) if leak else abs(auc - 0.5) < 3 * np.sqrt(201 / (12 * 100 * 100))
+
+
+def test_other_records_of_the_same_labels_are_no_other_case() -> None:
+    logits, in_mask, labels = answers(8, leak=2.0)
+    plain = Shokri(epochs=1).score(logits[0], logits[1:], in_mask[1:], labels=labels)
+    order = np.argsort(-labels, kind="stable")
+    again = Shokri(epochs=1).score(
+        logits[0, order], logits[1:], in_mask[1:], labels=labels, target_labels=labels[order]
+    )
+    np.testing.assert_allclose(again, plain[order], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::miafast.attacks.PooledClassesWarning")
+def test_a_class_that_no_shadow_was_asked_about_is_scored_by_all() -> None:
+    logits, in_mask, labels = answers(6, leak=3.0)
+    scores = Shokri(epochs=1).score(logits[0], logits[1:], in_mask[1:], labels=labels % 2, target_labels=labels)
+    assert np.isfinite(scores).all()
+
+
 @pytest.mark.parametrize("kind", ["balanced", "coins", "user"])
 @pytest.mark.parametrize("model", ["mlp", "logistic", "boosting"])
 def test_nothing_planted_nothing_found(model: str, kind: str) -> None:
@@ -124,3 +152,10 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             Shokri().score_all(given[0], given[1], labels=given[2])
+    for target, options, said in (
+        (logits[0, :9], {}, "target has 9 records, shadow 30; .* give target_labels"),
+        (logits[0, :9], {"target_labels": labels}, r"target_labels is int64 \(30,\); .* \(9,\)"),
+        (logits[0, :, :2], {}, "target has 2 classes, shadow 3"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Shokri().score(target, logits[1:], in_mask[1:], labels=labels, **options)

@@ -87,7 +87,7 @@ class Shokri:
         parts = [self.model, *([self.features] if self.features != "sorted" else [])]
         return f"Shokri {' '.join(parts)}" + ("" if self.top is None else f" top-{self.top}")
 
-    def score(self, target: Any, shadow: Any, in_mask: Any, *, labels: Any) -> Array:
+    def score(self, target: Any, shadow: Any, in_mask: Any, *, labels: Any, target_labels: Any = None) -> Array:
         """Log-odds of IN of one target's records, [records] float32.
 
         Args:
@@ -95,20 +95,29 @@ class Shokri:
             shadow: the shadow models' logits [models, records(, queries), classes].
             in_mask: [models, records] bool.
             labels: [records] class indices.
+            target_labels: class indices of the target's records where they are others, and maybe another number of
+                them, than the shadows were asked about, to which ``labels`` and ``in_mask`` then belong: shadows of
+                synthetic records, or of another data set of the same classes. None: they are the same.
 
         Raises:
             ValueError: shapes that do not fit, logits that are not finite, no IN or no OUT example at all.
         """
-        vectors = self._vectors(np.asarray(target)[None], name="target")
-        shadows = self._vectors(np.asarray(shadow), name="shadow")
+        target, shadow = np.asarray(target), np.asarray(shadow)
+        vectors = self._vectors(target[None], name="target")
+        shadows = self._vectors(shadow, name="shadow")
         in_mask, labels = _checked(shadows, np.asarray(in_mask), np.asarray(labels))
-        if vectors.shape[1:] != shadows.shape[1:]:
-            raise ValueError(f"target has records and classes {vectors.shape[1:]}, shadow {shadows.shape[1:]}.")
-        both = np.concatenate([shadows, vectors])
-        is_in = np.vstack([in_mask, np.zeros(in_mask.shape[1], bool)])
-        used = np.arange(len(both))[:, None] < np.full(in_mask.shape[1], len(shadows))
-        fold = np.arange(len(shadows), len(both))
-        scores: Array = self._fit_and_score(both, is_in, labels, [(fold, used)])[-1]
+        if target.shape[-1] != shadow.shape[-1]:
+            raise ValueError(
+                f"target has {target.shape[-1]} classes, shadow {shadow.shape[-1]}; give logits of the same."
+            )
+        if target_labels is None and vectors.shape[1] != shadows.shape[1]:
+            raise ValueError(
+                f"target has {vectors.shape[1]} records, shadow {shadows.shape[1]}; for other records than the "
+                "shadows' give target_labels."
+            )
+        asked = labels if target_labels is None else _class_indices("target_labels", np.asarray(target_labels), vectors)
+        everything = np.ones(in_mask.shape, bool)
+        scores: Array = self._scores(shadows, in_mask, labels, [everything], [vectors], asked)[0][0]
         return scores
 
     def score_all(self, shadow: Any, in_mask: Any, *, labels: Any) -> Array:
@@ -127,7 +136,9 @@ class Shokri:
         in_mask, labels = _checked(vectors, np.asarray(in_mask), np.asarray(labels))
         if len(vectors) < 2:
             raise ValueError("shadow has 1 model; leaving one out needs at least 2.")
-        return self._fit_and_score(vectors, in_mask, labels, list(_folds(in_mask, self.folds)))
+        folds = list(_folds(in_mask, self.folds))
+        used, asked = [each for _, each in folds], [vectors[models] for models, _ in folds]
+        return np.concatenate(self._scores(vectors, in_mask, labels, used, asked, labels))
 
     def _vectors(self, logits: Array, *, name: str) -> Array:
         """Features [models, records, k] float32."""
@@ -146,36 +157,36 @@ class Shokri:
             return np.ascontiguousarray(ordered[..., :top])
         return np.where(vectors >= ordered[..., top - 1 : top], vectors, np.float32(0.0))
 
-    def _fit_and_score(self, vectors: Array, in_mask: Array, labels: Array, folds: list[tuple[Array, Array]]) -> Array:
-        """Scores [models, records]; a fold is (its models, which examples [models, records] may be learnt from)."""
-        scores = np.full(in_mask.shape, np.nan, np.float32)
-        for learnt, scored in self._groups(in_mask, labels, [used for _, used in folds]):
+    def _scores(
+        self, vectors: Array, in_mask: Array, labels: Array, used: list[Array], asked: list[Array], asked_labels: Array
+    ) -> list[Array]:
+        """For every fold [its models, asked records]: ``used`` [models, records] says which of the shadows' examples it
+        learns from, ``asked`` [its models, asked records, k] are the vectors that it scores."""
+        found = [np.full(each.shape[:2], np.nan, np.float32) for each in asked]
+        fit = self._mlps if self.model == "mlp" else self._sklearn
+        for learnt, scored in self._groups(in_mask, labels, used, asked_labels):
             x = vectors[:, learnt].reshape(-1, vectors.shape[-1])
-            x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
-            is_in, tasks = in_mask[:, learnt].ravel(), []
-            for _, used in folds:
-                rows = np.flatnonzero(used[:, learnt])
-                tasks.append(Task(rows, is_in[rows]))
-            places = np.flatnonzero(np.isin(learnt, scored))
-            asked = [
-                (models[:, None] * len(learnt) + places).ravel() for models, _ in folds
-            ]  # rows of the fold's own examples
-            fit = self._mlps if self.model == "mlp" else self._sklearn
-            for (models, _), task, found in zip(folds, tasks, fit(x, tasks, asked), strict=True):
+            mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
+            is_in, places = in_mask[:, learnt].ravel(), [np.flatnonzero(each[:, learnt]) for each in used]
+            tasks = [Task(rows, is_in[rows]) for rows in places]
+            questions = [((each[:, scored] - mean) / spread).reshape(-1, x.shape[1]) for each in asked]
+            for scores, task, odds in zip(found, tasks, fit((x - mean) / spread, tasks, questions), strict=True):
                 share = task.is_in.mean()  # known of the other models: it must not tell folds or classes apart
-                scores[np.ix_(models, learnt[places])] = found.reshape(len(models), -1) - np.log(share / (1 - share))
-        return scores
+                scores[:, scored] = odds.reshape(len(scores), -1) - np.log(share / (1 - share))
+        return found
 
-    def _groups(self, in_mask: Array, labels: Array, used: list[Array]) -> Iterator[tuple[Array, Array]]:
+    def _groups(
+        self, in_mask: Array, labels: Array, used: list[Array], asked_labels: Array
+    ) -> Iterator[tuple[Array, Array]]:
         """(records to learn from, records to score): a class each, and all records for the classes with too few."""
         few = []
-        for label in np.unique(labels):
-            records = np.flatnonzero(labels == label)
+        for label in np.unique(asked_labels):
+            records, scored = np.flatnonzero(labels == label), np.flatnonzero(asked_labels == label)
             sides = [(in_mask[:, records] == side) & each[:, records] for side in (True, False) for each in used]
             if min(int(side.sum()) for side in sides) < self.fewest:
-                few.append(records)
+                few.append(scored)
             else:
-                yield records, records
+                yield records, scored
         if not few:
             return
         if any(not np.any((in_mask == side) & each) for side in (True, False) for each in used):
@@ -188,7 +199,7 @@ class Shokri:
         )
         yield np.arange(len(labels)), np.concatenate(few)
 
-    def _mlps(self, x: Array, tasks: list[Task], asked: list[Array]) -> list[Array]:
+    def _mlps(self, x: Array, tasks: list[Task], questions: list[Array]) -> list[Array]:
         """All folds' networks at once, each on batches of its own."""
         widths = (x.shape[1], HIDDEN, 2)
         rngs = [np.random.default_rng([self.seed, place]) for place in range(len(tasks))]
@@ -212,9 +223,9 @@ class Shokri:
                 activation="relu", optimizer="adam", momentum=0.0, nesterov=False, weight_decay=0.0, dropout=0.0,
                 label_smoothing=0.0, bfloat16=False, scale=1.0, shift=0.0,
             )  # fmt: skip
-        return [_log_odds(x[rows], own, widths) for own, rows in zip(state.weights, asked, strict=True)]
+        return [_log_odds(each, own, widths) for own, each in zip(state.weights, questions, strict=True)]
 
-    def _sklearn(self, x: Array, tasks: list[Task], asked: list[Array]) -> list[Array]:
+    def _sklearn(self, x: Array, tasks: list[Task], questions: list[Array]) -> list[Array]:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
 
@@ -223,15 +234,21 @@ class Shokri:
             made = LogisticRegression(max_iter=1000) if self.model == "logistic" else boosting
             return made.fit(x[task.rows], task.is_in)
 
-        return [fitted(task).decision_function(x[rows]) for task, rows in zip(tasks, asked, strict=True)]
+        return [fitted(task).decision_function(each) for task, each in zip(tasks, questions, strict=True)]
 
 
 def _checked(vectors: Array, in_mask: Array, labels: Array) -> tuple[Array, Array]:
     if in_mask.dtype != np.bool_ or in_mask.shape != vectors.shape[:2]:
         raise ValueError(f"in_mask is {in_mask.dtype} {in_mask.shape}; give booleans {vectors.shape[:2]}.")
-    if labels.shape != in_mask.shape[1:] or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels is {labels.dtype} {labels.shape}; give a class index per record {in_mask.shape[1:]}.")
-    return in_mask, labels
+    return in_mask, _class_indices("labels", labels, vectors)
+
+
+def _class_indices(name: str, labels: Array, vectors: Array) -> Array:
+    if labels.shape != vectors.shape[1:2] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} is {labels.dtype} {labels.shape}; give a class index per record {vectors.shape[1:2]}."
+        )
+    return labels
 
 
 def _folds(in_mask: Array, folds: int) -> Iterator[tuple[Array, Array]]:
