@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import torch
 
 from miafast.boundary_distance import boundary_distance
-from miafast.measurements import OF_LOGITS, Layout, kind_of, noise_of
+from miafast.gradient_norms import gradient_signal
+from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, noise_of
 from miafast.noise import noisy_inputs
 from miafast.ops.dispatch import note
 from miafast.ops.linear_confidence import Confidence
@@ -38,6 +39,12 @@ class Models(Protocol):
 
     @property
     def device(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def modules(self) -> Callable[[], Sequence[torch.nn.Module]] | None: ...
 
     def reader(self, records: Records) -> Callable[[slice], tuple[Any, Any]]: ...  # rows -> inputs, labels
 
@@ -115,6 +122,7 @@ def measure(
     numbers = max([1, *copies]) * math.prod(records.shape)
     if more or models.keeps_logits:
         numbers = max(numbers, models.count * records.classes)
+    inside = _modules(models) if any(kind_of(name) == "gradient_norm" for name in layout) else []
     read = models.reader(records)
     for rows in _batches(len(records), max(1, BATCH_NUMBERS[device.type] // numbers)):
         inputs, labels = read(rows)
@@ -127,6 +135,10 @@ def measure(
             )
             if column == 0:
                 correct[:, rows] = right
+            for name in (name for name in found if kind_of(name) == "gradient_norm"):
+                x, y = (torch.as_tensor(each, device=device) for each in (asked, labels))
+                for model, module in enumerate(inside):
+                    found[name][model, rows, column] = gradient_signal(module, x, y, layers=layers_of(name))
         for name, array in found.items():
             if kind_of(name).startswith("noisy_"):
                 array[:, rows] = _noisy(models, records, rows, name, seed=seed).to(device)
@@ -142,6 +154,12 @@ def measure(
         if progress is not None:
             progress.advance(models.count * len(labels))
     return {name: array.cpu().numpy() for name, array in found.items()}, correct.cpu().numpy()
+
+
+def _modules(models: Models) -> Sequence[torch.nn.Module]:
+    if models.modules is None:
+        raise TypeError(f"gradient_norm looks inside models, and {models.names[0]} is no torch.nn.Module; give one.")
+    return models.modules()
 
 
 def _noisy(models: Models, records: Records, rows: slice, name: str, *, seed: int) -> torch.Tensor:

@@ -10,14 +10,15 @@ from typing import Any
 def lazy_names(package: str, home: Mapping[str, str], *, purpose: str) -> Callable[[str], Any]:
     """A package's ``__getattr__`` for names that live in the modules ``home`` says, relative to the package.
 
-    Without PyTorch they raise ModuleNotFoundError: ``purpose`` "needs PyTorch", and how to install it.
+    A module ".name" lies beside the package. Without PyTorch they raise ModuleNotFoundError: ``purpose`` "needs
+    PyTorch", and how to install it.
     """
 
     def find(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
-            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+            return getattr(importlib.import_module(f".{home[name]}", package), name)
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise

@@ -31,12 +31,23 @@ def noise_of(name: str) -> tuple[float, int]:
     return float(sigma), int(copies)
 
 
+def layers_of(name: str) -> list[str] | None:
+    """The layers that a signal ``gradient_norm@LAYER,LAYER`` is about; None is all.
+
+    >>> layers_of("gradient_norm@fc1,fc2")
+    ['fc1', 'fc2']
+    """
+    layers = name.partition("@")[2]
+    return layers.split(",") if layers else None
+
+
 def layout(names: Iterable[str], *, queries: int, classes: int) -> Layout:
     """What a run with these signals keeps per model and record; phi always, and first.
 
     ``logits`` are the answers themselves: [queries, classes] for every model and record. ``noisy_loss@SIGMAxCOPIES``
     and ``noisy_correct@SIGMAxCOPIES`` are measured on copies of the input with Gaussian noise, in place of queries;
-    ``boundary_distance@QUERIES`` is one number: see `miafast.boundary_distance`.
+    ``boundary_distance@QUERIES`` is one number: see `miafast.boundary_distance`. ``gradient_norm``, of all layers or
+    ``gradient_norm@LAYER,LAYER``, is minus its logarithm: see `miafast.gradient_norms`.
 
     Raises ValueError for a name that nothing measures.
 
@@ -45,7 +56,7 @@ def layout(names: Iterable[str], *, queries: int, classes: int) -> Layout:
     """
     sizes: Layout = {"phi": (queries,)}
     for name in names:
-        if name in OF_LOGITS:
+        if name in OF_LOGITS or kind_of(name) == "gradient_norm":
             sizes[name] = (queries,)
         elif name == "logits":
             sizes[name] = (queries, classes)
@@ -56,6 +67,7 @@ def layout(names: Iterable[str], *, queries: int, classes: int) -> Layout:
         else:
             raise ValueError(
                 f"signal {name!r} is not known; attacks may ask for {', '.join(OF_LOGITS)}, logits, "
-                "noisy_loss@SIGMAxCOPIES, noisy_correct@SIGMAxCOPIES or boundary_distance@QUERIES."
+                "noisy_loss@SIGMAxCOPIES, noisy_correct@SIGMAxCOPIES, boundary_distance@QUERIES, gradient_norm or "
+                "gradient_norm@LAYER,LAYER."
             )
     return sizes

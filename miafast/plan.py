@@ -14,7 +14,7 @@ from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
 from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
 from miafast.guards import Check, before_training
-from miafast.measurements import OF_LOGITS, Layout, kind_of, layout
+from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, layout
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -101,6 +101,8 @@ def make_plan(
             "recipe=miafast.shadow.distilled(recipe, target)."
         )
     check_device(device)
+    if isinstance(recipe, Recipe):
+        _look_inside(recipe, records, sizes)
 
     chunk = stack_size(recipe, records, device=device)
     settings: dict[str, Any] = {
@@ -208,6 +210,16 @@ def _rehearse(attacks: Sequence[Attack], in_mask: Array, sizes: Layout, classes:
         warnings.simplefilter("ignore", UserWarning)
         for attack in attacks:
             attack_with(attack, trial)
+
+
+def _look_inside(recipe: Recipe, records: Records, sizes: Layout) -> None:
+    """Take the gradients that were asked for in an untrained model; raises ValueError for layers it does not have."""
+    from miafast.gradient_norms import gradient_signal
+    from miafast.shadow.modules import build
+
+    for name in (name for name in sizes if kind_of(name) == "gradient_norm"):
+        untrained = build(recipe, records.shape, records.classes, seed=0, model=0)
+        gradient_signal(untrained, records.inputs(slice(1)), records.y[:1], layers=layers_of(name))
 
 
 def _is_member(is_member: Array | None, records: Records) -> Array:

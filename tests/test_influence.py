@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import miafast as mf
+from miafast.attacks import ATTACKS
 from miafast.whitebox import gradient_norms, internal_influence, last_layer_gradient_norm
 from miafast.whitebox.straight import straight_part
 
@@ -177,3 +178,21 @@ def test_gradient_norms_are_a_signal_for_lira() -> None:
     for scores in (attack.score_all(signals), mf.LiRA().score_all(signals, in_mask)):
         assert mf.roc(scores.ravel(), in_mask.ravel()).auc > 0.6
     np.testing.assert_array_equal(attack.score(signals[0]), attack.score_all(signals)[0])
+    last = mf.whitebox.GradientNorm(layers=("3",))
+    asked = {"attack": [ATTACKS["gradient-norm"](), last], "shadows": 8, "seed": 0}
+    report = mf.audit(records, recipe, target=models[0], is_member=in_mask[0], membership=in_mask, **asked)
+    np.testing.assert_allclose(report.signals.named("gradient_norm")[:8, :, 0], signals, atol=1e-4)
+    np.testing.assert_array_equal(report.signals.named("gradient_norm")[8, :, 0], signals[0])
+    np.testing.assert_allclose(report.results[1].scores, last.signal(models[0], records), rtol=1e-6)
+
+
+def test_gradients_are_refused_before_training() -> None:
+    records = mf.Records(np.zeros((40, 3)), np.arange(40) % 2, classes=2)
+    recipe, is_member = mf.Recipe(hidden=(4,), batch_size=8), np.arange(40) < 20
+    with pytest.raises(ValueError, match="'fc9' has no parameters of its own; layers that have: 1, 3"):
+        mf.audit(records, recipe, attack=mf.whitebox.GradientNorm(layers=("fc9",)), shadows=8)
+    asked = {"attack": mf.whitebox.GradientNorm(), "is_member": is_member, "shadows": 8}
+    with pytest.raises(TypeError, match="gradient_norm looks inside models, and the target model is no"):
+        mf.audit(records, recipe, target=lambda x: x[:, :2], **asked)
+    with pytest.raises(ValueError, match="logits, from which gradient_norm cannot be had; give the model itself"):
+        mf.audit(records, recipe, target=np.zeros((40, 2), np.float32), **asked)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +244,26 @@ def test_thresholds_keep_false_alarms_rare_in_every_class() -> None:
             of_class = called[labels[theirs] == label]
             error = np.sqrt(2 * alpha * (1 - alpha) / len(of_class))
             assert of_class.mean() == pytest.approx(1 - alpha, abs=4 * error)
+
+
+@pytest.mark.parametrize(
+    ("attack", "recipe"),
+    [
+        (mf.whitebox.LinearBayes(LOGISTIC), LOGISTIC), (mf.whitebox.LinearGeneral(LOGISTIC, splits=2), LOGISTIC),
+        (mf.whitebox.DeepBayes("1", MLP), MLP), (mf.whitebox.DeepGeneral("2", MLP, splits=2), MLP),
+        (mf.whitebox.LayerMeta(("1", "2"), MLP, partitions=1), MLP),
+    ],
+)  # fmt: skip
+def test_records_held_out_keep_false_alarms_rare_and_own_ones_do_not(attack: Any, recipe: mf.Recipe) -> None:
+    target, mine, asked, is_member = scene(100, recipe)
+    fitted = attack.fit(target, mine, seed=0)
+    false = []
+    for own in (fitted.held_out, fitted.logit(mine)):
+        called = called_members(fitted.logit(asked), asked.y, calibrate(own, mine.y, classes=CLASSES, alpha=0.9))
+        false.append(called[~is_member].mean())
+    error = np.sqrt(2 * 0.1 * 0.9 / 500)  # of a share among 500, and of thresholds from as many
+    assert abs(false[0] - 0.1) < 4 * error
+    assert false[1] > false[0]
 
 
 def test_calibrating_raises_precision() -> None:

@@ -10,6 +10,7 @@ from miafast.attacks.augmentation_robustness import AugmentationRobustness
 from miafast.attacks.bayes_score import BASE
 from miafast.attacks.boundary import BoundaryDistance
 from miafast.attacks.gap import Gap
+from miafast.attacks.gradient_norm import GradientNorm
 from miafast.attacks.lira import LiRA, ReleasedLiRA
 from miafast.attacks.long import Long
 from miafast.attacks.merlin import Merlin
@@ -49,6 +50,7 @@ ATTACKS: dict[str, Callable[[], Any]] = {
     "augmentation-robustness": AugmentationRobustness,
     "ramia": RaMIA,
     "boundary-distance": BoundaryDistance,
+    "gradient-norm": GradientNorm,
     "loss-threshold": Threshold,
     "gap": Gap,
 }
@@ -57,13 +59,14 @@ ATTACKS: dict[str, Callable[[], Any]] = {
 #: other needs shadows that mimic the target.
 ON_DEMAND = {
     "boundary-distance": "asks every model a thousand times or more about every record",
+    "gradient-norm": "looks inside the models",
     "augmentation-robustness": "is gap, where a record has one query",
     "ramia": "is lira-online, where a record has one query",
 }
 
 __all__ = [
     "ATTACKS", "BASE", "ON_DEMAND", "RMIA", "AttackD", "AttackP", "AttackR", "AugmentationRobustness",
-    "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "LiRA", "Long", "Merlin", "ModifiedEntropy",
-    "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA", "Sablayrolles", "Shokri",
-    "Threshold", "TunedRMIA", "UnscoredRecordsWarning", "Watson",
+    "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "GradientNorm", "LiRA", "Long", "Merlin",
+    "ModifiedEntropy", "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA",
+    "Sablayrolles", "Shokri", "Threshold", "TunedRMIA", "UnscoredRecordsWarning", "Watson",
 ]  # fmt: skip

@@ -30,6 +30,8 @@ class Models:
     device: str = "cpu"
     #: From x [batch, ...] and labels straight to what `confidence` gives, where there is such a way.
     fused: Callable[[Any, Any], Confidence] | None = None
+    #: The models themselves, each its own module, where they are modules.
+    modules: Callable[[], list[nn.Module]] | None = None
 
     @property
     def keeps_logits(self) -> bool:
@@ -66,7 +68,7 @@ class Models:
         """The same models behind an output defence: everything asked of them sees ``change(logits)``.
 
         ``change`` takes and gives NumPy logits [models, batch, classes]; logits of models on a device pass through
-        the processor. None changes nothing.
+        the processor. None changes nothing. Who reads ``modules`` is not kept out by it.
         """
         if change is None:
             return self
@@ -115,7 +117,8 @@ def wrap(
     def forward(x: torch.Tensor) -> torch.Tensor:
         return checked_logits(answer(x), len(x), classes, name, device)[None]
 
-    return Models(1, how, (name,), classes, forward, device)
+    modules = (lambda: [model]) if isinstance(model, nn.Module) else None
+    return Models(1, how, (name,), classes, forward, device, modules=modules)
 
 
 def join(parts: Sequence[Models], *, how: str) -> Models:
@@ -125,7 +128,9 @@ def join(parts: Sequence[Models], *, how: str) -> Models:
         return torch.cat([each.forward(x) for each in parts])
 
     names = tuple(name for each in parts for name in each.names)
-    return Models(len(names), how, names, parts[0].classes, forward, parts[0].device)
+    inside = [each.modules for each in parts if each.modules is not None]
+    modules = (lambda: [module for each in inside for module in each()]) if len(inside) == len(parts) else None
+    return Models(len(names), how, names, parts[0].classes, forward, parts[0].device, modules=modules)
 
 
 def _answer(model: Any, name: str) -> Callable[[torch.Tensor], Any]:

@@ -73,7 +73,7 @@ def train(
     names = tuple(f"model {model}" for model in in_rows)
     if data.device.type != "cpu":
         answers = Answers(recipe, modules, names=names, classes=records.classes)
-        return Models(len(names), how, names, records.classes, answers, str(data.device))
+        return Models(len(names), how, names, records.classes, answers, str(data.device), modules=lambda: modules)
     made = [wrap(each, name=name, classes=records.classes) for each, name in zip(modules, names, strict=True)]
     return join(made, how=how)
 
@@ -92,9 +92,14 @@ def train_modules(
     data = Resident(records, device)
     if not _stackable(recipe, records, device):
         return _train_singly(recipe, records, data, in_rows, seed=seed, progress=_Silent())[0]
-    made, place, _ = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
-    rows = [(stack, row) for stack in made for row in range(len(stack.weights))]
-    return [stack.alone(row) for stack, row in (rows[place[model]] for model in in_rows)]
+    stacks_made, place, _ = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
+    return _alone(stacks_made, [place[model] for model in in_rows])
+
+
+def _alone(stacks_made: Sequence[Stack], order: Sequence[int]) -> list[nn.Module]:
+    """Models of these stacks as modules of their own, by their places in all of them together."""
+    rows = [(stack, row) for stack in stacks_made for row in range(len(stack.weights))]
+    return [stack.alone(row) for stack, row in (rows[place] for place in order)]
 
 
 def work(recipe: Recipe | TrainFunction, in_mask: Array, models: Sequence[int]) -> int:
@@ -155,7 +160,10 @@ def _train_stacked(
     names = tuple(f"model {model}" for model in in_rows)
     how = f"stacked ({max(len(each.weights) for each in stacks_made)} at once)"
     how += f", {ran}" if data.device.type != "cpu" else ""
-    return Models(len(names), how, names, records.classes, forward, str(data.device), fused)
+    return Models(
+        len(names), how, names, records.classes, forward, str(data.device), fused,
+        modules=lambda: _alone(stacks_made, order.tolist()),
+    )  # fmt: skip
 
 
 def _train_stacks(

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from miafast.attacks.gradient_norm import GradientNorm
 from miafast.lazy import lazy_names
 from miafast.whitebox.bayes_optimal import BayesOptimal, bayes_optimal_accuracy
 from miafast.whitebox.calibration import calibrate, called_members
 from miafast.whitebox.fitted import Fitted
 
 if TYPE_CHECKING:
+    from miafast.gradient_norms import gradient_norms, last_layer_gradient_norm
     from miafast.whitebox.deep import DeepBayes, DeepGeneral
     from miafast.whitebox.explanation import Explanation, explain
-    from miafast.whitebox.gradients import GradientNorm, gradient_norms, last_layer_gradient_norm
     from miafast.whitebox.influence import Influence, internal_influence
     from miafast.whitebox.layers import attack_layers
     from miafast.whitebox.linear import Linear, LinearBayes, LinearGeneral
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("DeepBayes", "DeepGeneral"), "deep"),
     **dict.fromkeys(("Explanation", "explain"), "explanation"),
-    **dict.fromkeys(("GradientNorm", "gradient_norms", "last_layer_gradient_norm"), "gradients"),
+    **dict.fromkeys(("gradient_norms", "last_layer_gradient_norm"), ".gradient_norms"),
     **dict.fromkeys(("Influence", "internal_influence"), "influence"),
     "attack_layers": "layers",
     **dict.fromkeys(("Linear", "LinearBayes", "LinearGeneral"), "linear"),

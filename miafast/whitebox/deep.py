@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from miafast.tables import Array, Records
 from miafast.whitebox.displacement import Evidence, learn
 from miafast.whitebox.fitted import Fitted
 from miafast.whitebox.heads import Centred, cut_at, features_of, label_logit, proxy_heads
+from miafast.whitebox.held_out import folds, held_out
 from miafast.whitebox.influence import internal_influence
 from miafast.whitebox.linear import check_capacity, drawn_pairs, halvings
 from miafast.whitebox.slices import Cut
@@ -62,7 +64,11 @@ class DeepBayes:
         part = cut_at(target, self.layer, records)
         everything = np.ones((1, len(records)), bool)
         (proxy,) = proxy_heads([part], records, everything, recipe=self.recipe, seed=seed)
-        return against(part, proxy, by=self.by)
+
+        def attack(proxy: nn.Module) -> Fitted:
+            return against(part, proxy, by=self.by)
+
+        return calibrated(attack, part, proxy, records, recipe=self.recipe, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,7 @@ class DeepGeneral:
         """Train shadows and proxies on the attacker's records and learn D. Raises as `DeepBayes.fit`."""
         part = cut_at(target, self.layer, records)
         halves = halvings(len(records), self.splits, seed=seed)
-        shadows = train_modules(self.recipe, records, halves, models=range(self.splits), seed=seed)
-        parts = [part, *(cut_at(shadow, self.layer, records) for shadow in shadows)]
+        parts = [part, *(cut_at(each, self.layer, records) for each in shadows_of(halves, self.recipe, records, seed))]
         in_mask = np.vstack([np.ones((1, len(records)), bool), ~halves])
         proxies = proxy_heads(parts, records, in_mask, recipe=self.recipe, seed=seed)
         rows = drawn_pairs(halves.size, most=2000 if self.hidden else halves.size, seed=seed)
@@ -104,7 +109,12 @@ class DeepGeneral:
             is_member.append(halves[each, which])
         pairs, values = (np.concatenate(each) for each in zip(*evidence, strict=True))
         learnt = learn(Evidence(pairs, values), np.concatenate(is_member), hidden=self.hidden, seed=seed)
-        return Fitted(f"general-wb, {self.layer}", lambda asked: learnt.logit(self._evidence(part, proxies[0], asked)))
+
+        def attack(proxy: nn.Module) -> Fitted:
+            name = f"general-wb, {self.layer}"
+            return Fitted(name, lambda asked: learnt.logit(self._evidence(part, proxy, asked)))
+
+        return calibrated(attack, part, proxies[0], records, recipe=self.recipe, seed=seed)
 
     def _evidence(self, part: Cut, proxy: nn.Module, asked: Records) -> Evidence:
         z = features_of(part, asked)
@@ -112,6 +122,25 @@ class DeepGeneral:
             return influence_pairs(part.head, proxy, z, asked.y, tolerance=self.tolerance)
         both = [label_logit(head, z, asked.y) for head in (part.head, proxy)]
         return Evidence(np.stack(both, axis=-1)[:, None], np.ones((len(z), 1)))
+
+
+def shadows_of(halves: Array, recipe: Recipe, records: Records, seed: int) -> list[nn.Module]:
+    """A shadow of the target for every half of the records: models 1, 2, … of the seed, as their proxies are."""
+    in_mask = np.vstack([np.zeros_like(halves[:1]), halves])
+    return train_modules(recipe, records, in_mask, models=range(1, len(in_mask)), seed=seed)
+
+
+def calibrated(
+    attack: Callable[[nn.Module], Fitted], part: Cut, proxy: nn.Module, records: Records, *, recipe: Recipe, seed: int
+) -> Fitted:
+    """The attack with this proxy, and what it says of its own records with proxies that have not seen them.
+
+    These begin as the proxy does and take as many steps, on fewer records.
+    """
+    in_mask = folds(len(records), seed=seed)
+    recipe = replace(recipe, epochs=recipe.epochs / in_mask.mean())
+    others = proxy_heads([part] * len(in_mask), records, in_mask, recipe=recipe, seed=seed, begin=0)
+    return replace(attack(proxy), held_out=held_out([attack(each).logit for each in others], in_mask, records))
 
 
 def against(part: Cut, proxy: nn.Module, *, by: str = "completeness") -> Fitted:

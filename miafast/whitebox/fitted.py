@@ -14,6 +14,9 @@ from miafast.tables import Array, Records
 class Fitted:
     """What ``attack.fit(target, records)`` answers. ``logit`` maps records to log odds of membership, [records].
 
+    ``held_out`` are the log odds float64 [records] of the attacker's own records, by proxies that were not trained on
+    them: what `calibrate` needs to know, where ``logit`` of the same records would mislead it.
+
     >>> import numpy as np
     >>> records = Records(np.array([[-2.0], [0.0], [2.0]]), np.array([0, 0, 1]), classes=2)
     >>> Fitted("first feature", lambda records: records.inputs()[:, 0]).score(records).round(3)
@@ -22,6 +25,7 @@ class Fitted:
 
     name: str
     logit: Callable[[Records], Array]
+    held_out: Array | None = None
     layers: Mapping[str, Fitted] = field(default_factory=dict)  # what a meta-model combines, by layer
 
     def score(self, records: Records) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from miafast.shadow import Recipe, train_modules
-from miafast.shadow.modules import architecture
+from miafast.shadow.modules import architecture, torch_seeded
+from miafast.shadow.random import integer
 from miafast.tables import Array, Records
 from miafast.whitebox.slices import Cut, cut
 
@@ -56,32 +58,35 @@ def label_logit(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
 
 
 def proxy_heads(
-    parts: Sequence[Cut], records: Records, in_mask: Array, *, recipe: Recipe, seed: int
+    parts: Sequence[Cut], records: Records, in_mask: Array, *, recipe: Recipe, seed: int, begin: int | None = None
 ) -> list[nn.Module]:
     """One new head for every cut model, trained on that model's features of the records IN for it.
 
-    ``in_mask`` is bool [models, records]. The recipe is the target's: a head starts as the end of a freshly initialised
-    model does. Heads are trained together, stacked where they can be.
+    ``in_mask`` is bool [models, records]. The recipe is the target's: a head begins as the end of a freshly initialised
+    model does, head k as that of model k of ``seed``, or all as that of model ``begin``. Heads are trained together,
+    stacked where they can be.
     """
-    z = [features_of(part, records) for part in parts]
-    recipe = _head_recipe(recipe, parts[0].layer, records)
-    at_once = max(1, _MOST_NUMBERS // (len(records) * math.prod(z[0].shape[1:])))
+    z = {part: features_of(part, records) for part in dict.fromkeys(parts)}
+    recipe = _head_recipe(recipe, parts[0].layer, records, seed=seed, begin=begin)
+    at_once = max(1, _MOST_NUMBERS // (len(records) * math.prod(z[parts[0]].shape[1:])))
     made: list[nn.Module] = []
     for start in range(0, len(parts), at_once):
         models = range(start, min(start + at_once, len(parts)))
+        place = {part: number for number, part in enumerate(dict.fromkeys(parts[start : models.stop]))}
         pool = Records(
-            torch.cat([z[model] for model in models]).numpy(), np.tile(records.y, len(models)), classes=records.classes
+            torch.cat([z[part] for part in place]).numpy(), np.tile(records.y, len(place)), classes=records.classes
         )
-        mask = np.zeros((len(parts), len(models), len(records)), bool)
-        mask[models, np.arange(len(models))] = in_mask[models.start : models.stop]
+        mask = np.zeros((len(parts), len(place), len(records)), bool)
+        mask[models, [place[parts[model]] for model in models]] = in_mask[models.start : models.stop]
         made += train_modules(recipe, pool, mask.reshape(len(parts), -1), models=models, seed=seed)
     return made
 
 
-def _head_recipe(recipe: Recipe, layer: str, records: Records) -> Recipe:
+def _head_recipe(recipe: Recipe, layer: str, records: Records, *, seed: int, begin: int | None) -> Recipe:
     """The target's recipe for the part of its model that follows a layer."""
 
     def head() -> nn.Module:
-        return cut_at(architecture(recipe, records.shape, records.classes), layer, records).head
+        with nullcontext() if begin is None else torch_seeded(integer(seed, begin, "initialisation")):
+            return cut_at(architecture(recipe, records.shape, records.classes), layer, records).head
 
     return dataclasses.replace(recipe, model=head, dropout=0.0, augment=())

@@ -20,7 +20,8 @@ ALPHAS = (0.9, 0.99)
 
 
 class LayerAttacks(NamedTuple):
-    """Log odds of membership by attack. Those of the attacker's own records say nothing but where thresholds lie."""
+    """Log odds of membership by attack. Those of the attacker's own records say where thresholds lie: they come from
+    proxies that were not trained on them."""
 
     mine: Array  # bool [records]: the attacker's own, none of them a member
     logits: dict[str, Array]  # float64 [records] of every layer's bayes-wb, then the meta-model if there are several
@@ -81,7 +82,10 @@ def attack_layers(
     own = replace(records, x=records.x[mine], y=records.y[mine])
     fitted = LayerMeta(tuple(layers), recipe, partitions).fit(target, own, seed=seed)
     attacks = [*fitted.layers.values(), *([fitted] if len(layers) > 1 else [])]
-    return LayerAttacks(mine, {each.name: each.logit(records) for each in attacks})
+    logits = {each.name: each.logit(records) for each in attacks}
+    for each in attacks:
+        logits[each.name][mine] = each.held_out
+    return LayerAttacks(mine, logits)
 
 
 def judged(logits: Array, labels: Array, is_member: Array, mine: Array, *, classes: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from miafast.shadow.random import stream, uniform
 from miafast.tables import Array, Records
 from miafast.whitebox.displacement import Evidence, learn
 from miafast.whitebox.fitted import Fitted
+from miafast.whitebox.held_out import folds, held_out
 
 LOGISTIC = Recipe(model="logistic", learning_rate=1e-2, batch_size=32)
 #: Pairs of one record and one split that a displacement with hidden units is fitted on, at most.
@@ -90,9 +92,11 @@ class LinearBayes:
     def fit(self, target: Any, records: Records, *, seed: int) -> Fitted:
         """Train the proxy on the attacker's records. ``target``: see `linear_of`. Raises ValueError, TypeError."""
         known = _checked_target(target, records)
-        everything = np.ones((1, len(records)), bool)
-        (proxy,) = train_modules(self.recipe, records, everything, models=[0], seed=seed)
-        return against(known, linear_of(proxy))
+        leaves_out = folds(len(records), seed=seed)
+        mask = np.vstack([np.ones((1, len(records)), bool), leaves_out])
+        proxies = train_modules(self.recipe, records, mask, models=range(len(mask)), seed=seed)
+        found, *others = (against(known, linear_of(each)) for each in proxies)
+        return replace(found, held_out=held_out([each.logit for each in others], leaves_out, records))
 
 
 @dataclass(frozen=True)
@@ -119,12 +123,14 @@ class LinearGeneral:
         """Train shadows and proxies on the attacker's records and learn D. Raises ValueError, TypeError."""
         known = _checked_target(target, records)
         halves = halvings(len(records), self.splits, seed=seed)
-        mask = np.vstack([np.ones((1, len(records)), bool), halves, ~halves])
+        leaves_out = folds(len(records), seed=seed)
+        mask = np.vstack([np.ones((1, len(records)), bool), halves, ~halves, leaves_out])
         trained = [
             linear_of(each).centred()
             for each in train_modules(self.recipe, records, mask, models=range(len(mask)), seed=seed)
         ]
-        proxy, shadows, proxies = trained[0], trained[1 : self.splits + 1], trained[self.splits + 1 :]
+        (proxy, *shadows), trained = trained[: self.splits + 1], trained[self.splits + 1 :]
+        proxies, others = trained[: self.splits], trained[self.splits :]
         x = records.inputs().reshape(len(records), -1)
         rows = drawn_pairs(halves.size, most=MOST_PAIRS if self.hidden else halves.size, seed=seed)
         split, record = np.divmod(rows, len(records))
@@ -137,12 +143,13 @@ class LinearGeneral:
         is_member = np.concatenate([halves[each, record[split == each]] for each in range(self.splits)])
         learnt = learn(evidence, is_member, hidden=self.hidden, seed=seed)
 
-        def logit(asked: Records) -> Array:
+        def logit(asked: Records, proxy: Linear = proxy) -> Array:
             flat = asked.inputs().reshape(len(asked), -1)
             evidence = evidence_of(known, proxy, flat, asked.y)
             return learnt.logit(evidence if self.hidden else evidence.summed())
 
-        return Fitted("general-wb, linear", logit)
+        by_others = held_out([partial(logit, proxy=each) for each in others], leaves_out, records)
+        return Fitted("general-wb, linear", logit, by_others)
 
 
 def against(target: Linear, proxy: Linear) -> Fitted:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from miafast.tables import Array, Records
+from miafast.tables import Array
 
 _BATCH = 256
 
@@ -71,7 +70,7 @@ def gradient_norms(
             raise ValueError(f"layer {name!r} has no parameters of its own; layers that have: {', '.join(owners)}.")
     asked = {name: owners[name] for name in layers or owners}
     ghosts = {name: each for name, each in asked.items() if _has_ghost(each)}
-    squares = {name: torch.zeros(len(x)) for name in asked}
+    squares = {name: torch.zeros(len(x), device=x.device) for name in asked}
     _run_ghosts(model, x, labels, ghosts, squares)
     others = [name for name in asked if name not in ghosts]
     if others:
@@ -142,49 +141,21 @@ def _plain_squares(
         return nn.functional.cross_entropy(logits, label[None])
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0))({name: held[name] for name in own}, x, labels)
-    squares = {layer: torch.zeros(len(x)) for layer in layers}
+    squares = {layer: torch.zeros(len(x), device=x.device) for layer in layers}
     for name, layer in own.items():
         squares[layer] = squares[layer] + gradients[name].flatten(1).square().sum(dim=1)
     return squares
 
 
-@dataclass(frozen=True)
-class GradientNorm:
-    """Members' gradients are small: the score is minus the logarithm of a record's gradient norm.
+def gradient_signal(model: nn.Module, x: Any, labels: Any, *, layers: Sequence[str] | None = None) -> torch.Tensor:
+    """Minus the logarithm of the norm of every record's gradient in these layers together: float32 [records].
 
-    ``layers`` are the layers whose parameters count (all by default); `signal` measures them in a model. The signal is
-    roughly Gaussian, so LiRA can read it in place of phi, on shadows measured alike: ``LiRA().score(target, shadow,
-    in_mask)`` with one `signal` per model. Nasr et al. (2019), Leino & Fredrikson (2020); scores as `Threshold`'s.
+    ``x`` and ``labels`` are tensors where the model is, or NumPy arrays. Raises what `gradient_norms` raises.
 
-    >>> model = nn.Linear(2, 3)
-    >>> records = Records(np.ones((4, 2)), np.zeros(4, int), classes=3)
-    >>> GradientNorm().score(GradientNorm().signal(model, records)).shape
-    (4,)
+    >>> gradient_signal(nn.Linear(2, 3), torch.ones(4, 2), torch.zeros(4, dtype=torch.int64)).shape
+    torch.Size([4])
     """
-
-    layers: tuple[str, ...] | None = None
-
-    name: ClassVar[str] = "gradient norm"
-    signals: ClassVar[tuple[str, ...]] = ("gradient_norm",)
-
-    def signal(self, model: nn.Module, records: Records) -> Array:
-        """Minus the log norm, float32 [records]; raises what `gradient_norms` raises."""
-        parts = []
-        for start in range(0, len(records), _BATCH):
-            rows = slice(start, start + _BATCH)
-            x, y = torch.from_numpy(records.inputs(rows)), torch.from_numpy(records.y[rows])
-            norms = gradient_norms(model, x, y, layers=self.layers)
-            parts.append(torch.stack(list(norms.values())).square().sum(dim=0))
-        square = torch.cat(parts).double().numpy()
-        out: Array = (-0.5 * np.log(np.maximum(square, 1e-60))).astype(np.float32)
-        return out
-
-    def score(self, target: Array, shadow: Any = None, in_mask: Any = None) -> Array:
-        """Scores [records] of a target's signal [records] or [records, queries]: the mean over queries."""
-        out: Array = np.asarray(target).reshape(len(target), -1).mean(axis=1)
-        return out
-
-    def score_all(self, shadow: Array, in_mask: Any = None) -> Array:
-        """Scores [models, records] of every model's signal [models, records] or [models, records, queries]."""
-        out: Array = np.asarray(shadow).reshape(*np.shape(shadow)[:2], -1).mean(axis=2)
-        return out
+    blocks = zip(torch.as_tensor(x).split(_BATCH), torch.as_tensor(labels).split(_BATCH), strict=True)
+    norms = (list(gradient_norms(model, some, of, layers=layers).values()) for some, of in blocks)
+    squares = torch.cat([torch.stack(each).double().square().sum(dim=0) for each in norms])
+    return (-0.5 * squares.clamp_min(1e-60).log()).float()
