@@ -133,6 +133,7 @@ class LeftOutLogs {
             fewest = std::min(fewest, *std::min_element(sums.counts[side], sums.counts[side] + sums.width));
         }
         if (fewest < 3) return false;
+        F64 zero{};
         for (const int side : {in, out}) {
             total_[side] = {static_cast<double>(sums.width), 0, 0, 0};
             for (std::int64_t lane = 0; lane < sums.width; ++lane) {
@@ -141,6 +142,8 @@ class LeftOutLogs {
                 lost_[side][lane] = static_cast<T>(logs_.sampling[n - 1] - logs_.sampling[n]);
                 total_[side].sampling += logs_.sampling[n - same_counts_];
             }
+            for (std::int64_t lane = 0; lane < sums.width; lane += lanes<F64>)
+                zero += 0.0 * load<F64>(sums.squares[side] + lane);
             if (same_counts_) continue;
             for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
                 T shift[lanes<V>], squares[lanes<V>];
@@ -152,7 +155,7 @@ class LeftOutLogs {
             }
             add_now(side, 0, sums.width);
         }
-        return std::isfinite(total_[in].second) && std::isfinite(total_[out].second);
+        return sum_of_lanes(zero) == 0;  // not where some squares are not finite
     }
 
     // Before some vectors' models are left out, as LeftOut's start().

@@ -290,7 +290,7 @@ def lira_leave_one_out_cases() -> Iterator[Case]:
             for rule in LIRA_RULES[::5]:
                 yield Case(f"{name}-{_rule_name(rule)}", (shadow, in_mask), rule)
     for balanced in (False, True):  # finite again where that model is left out, as the target or its counterpart
-        phi, in_mask = _lira_inputs(10, 19, 1, balanced=balanced)
+        phi, in_mask = _lira_inputs(10, 48, 1, balanced=balanced)  # whole vectors, as most of many records are
         for dtype in (np.float32, np.float64):
             broken = phi.astype(dtype)
             broken[4, :4, 0] = np.nan, np.inf, -np.inf, np.nan
