@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from miafast.ops.triton.left_out import fixed_counts
+from miafast.ops.triton.left_out import describe, first_after, fixed_counts, without
 from miafast.ops.triton.lira import POOLINGS, log_e, ranked, term, verdict_of
 from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
@@ -88,7 +88,7 @@ def scores_kernel(
     begin = tl.arange(0, ROWS).to(tl.int64)[:, None] * length
     for query in range(queries):
         signal = shadow + query * query_stride + record * record_stride
-        n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = _describe(
+        n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = describe(
             signal, mask, model_stride, mask_model_stride, models, length, live, real, ROWS, LANES
         )
         if MEDIAN:
@@ -98,7 +98,7 @@ def scores_kernel(
             out_1, out_2, out_3 = _middle(
                 signal, mask, model_stride, mask_model_stride, models, live, n_out, 0, real, COLUMNS
             )
-        next_in, next_out = _first_after(
+        next_in, next_out = first_after(
             signal, mask, model_stride, mask_model_stride, models, length, live & balanced, real, ROWS, LANES
         )
         for step in range(length - 1, -1, -1):
@@ -110,7 +110,7 @@ def scores_kernel(
             gone_out = used & ((inside == 0) | balanced[None, :])
             y, y_out = tl.where(inside, x, next_in), tl.where(inside, next_out, x)
             rule = tl.where(model < models, model, 0) * target_stride
-            d, s = _without(
+            d, s = without(
                 x, y_out, gone_out, n_out, near_out, rest_out, squares_out, 0,
                 signal, mask, model_stride, mask_model_stride, models, live,
             )  # fmt: skip
@@ -121,7 +121,7 @@ def scores_kernel(
                 half, models, queries, FLOOR, VERDICT, STUDENT,
             )  # fmt: skip
             if VERDICT == 0:
-                d, s = _without(
+                d, s = without(
                     x, y, gone, n_in, near_in, rest_in, squares_in, 1,
                     signal, mask, model_stride, mask_model_stride, models, live,
                 )  # fmt: skip
@@ -159,10 +159,10 @@ def moments_kernel(
         mask = in_mask + record * mask_record_stride
         for query in range(queries):
             signal = shadow + query * query_stride + record * record_stride
-            n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = _describe(
+            n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out = describe(
                 signal, mask, model_stride, mask_model_stride, models, length, live, real, ROWS, LANES
             )
-            next_in, next_out = _first_after(
+            next_in, next_out = first_after(
                 signal, mask, model_stride, mask_model_stride, models, length, live & balanced, real, ROWS, LANES
             )
             for step in range(length - 1, -1, -1):
@@ -179,7 +179,7 @@ def moments_kernel(
                     gone = used & ((inside == (1 - side)) | balanced[None, :])
                     y = tl.where(inside == (1 - side), x, next_in if side == 0 else next_out)
                     close = tl.where(tl.abs(near) < float("inf"), near, 0.0)[None, :]
-                    d, s = _without(
+                    d, s = without(
                         close, y, gone, n, near, rest, squares, 1 - side,
                         signal, mask, model_stride, mask_model_stride, models, live,
                     )  # fmt: skip
@@ -212,121 +212,6 @@ def _add_moments(to, counted, used, count, squares, away, shift, sampling, FLOOR
         tl.atomic_add(to, tl.sum(n, axis=1), mask=counted, sem="relaxed")
         tl.atomic_add(to + 1, tl.sum(n * away, axis=1), mask=counted, sem="relaxed")
         tl.atomic_add(to + 2, tl.sum(around + n * away * away, axis=1), mask=counted, sem="relaxed")
-
-
-@triton.jit
-def _describe(
-    signal, mask, model_stride, mask_model_stride, models, length, live, real: tl.constexpr, ROWS: tl.constexpr,
-    LANES: tl.constexpr,
-):  # fmt: skip
-    """Both sides' count, mean (near + rest, which loses no digits of x - near - rest) and squares about it: [LANES]."""
-    begin = tl.arange(0, ROWS).to(tl.int64)[:, None] * length
-    zero = tl.zeros([ROWS, LANES], real)
-    count, sum_in, sum_out = tl.zeros([ROWS, LANES], tl.int32), zero, zero
-    for step in range(length):
-        model = begin + step
-        used = (model < models) & live[None, :]
-        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
-        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
-        count += inside.to(tl.int32)
-        sum_in += tl.where(inside, x, 0.0)
-        sum_out += tl.where(inside, 0.0, x)
-    n_in = tl.sum(count, axis=0)
-    n_out = models - n_in
-    near_in = (tl.sum(sum_in.to(tl.float64), axis=0) / tl.maximum(n_in, 1)).to(real)
-    near_out = (tl.sum(sum_out.to(tl.float64), axis=0) / tl.maximum(n_out, 1)).to(real)
-    sum_in, sum_out, squares_in, squares_out = zero, zero, zero, zero
-    for step in range(length):
-        model = begin + step
-        used = (model < models) & live[None, :]
-        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(real)
-        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
-        d = x - tl.where(inside, near_in[None, :], near_out[None, :])
-        d_in, d_out = tl.where(used & inside, d, 0.0), tl.where(used & (inside == 0), d, 0.0)
-        sum_in += d_in
-        sum_out += d_out
-        squares_in += d_in * d_in
-        squares_out += d_out * d_out
-    rest_in, squares_in = _about_mean(sum_in, squares_in, n_in)
-    rest_out, squares_out = _about_mean(sum_out, squares_out, n_out)
-    return n_in, near_in, rest_in, squares_in, n_out, near_out, rest_out, squares_out
-
-
-@triton.jit
-def _about_mean(sums, squares, n):
-    """What is to be added to the pivot, and squares about that, from the rows' sums of distances from the pivot."""
-    of_all, rest = tl.sum(squares.to(tl.float64), axis=0), tl.sum(sums.to(tl.float64), axis=0) / tl.maximum(n, 1)
-    around = of_all - rest * rest * n
-    return rest.to(sums.dtype), tl.where(around < 0, 0.0, around).to(sums.dtype)
-
-
-@triton.jit
-def _first_after(
-    signal, mask, model_stride, mask_model_stride, models, length, wanted, real: tl.constexpr, ROWS: tl.constexpr,
-    LANES: tl.constexpr,
-):  # fmt: skip
-    """The first IN and the first OUT signal, cyclically, after every run of models, for the records that want them."""
-    after = (tl.arange(0, ROWS).to(tl.int64)[:, None] + 1) * length
-    after = tl.where(after < models, after, 0)
-    lacks_in = (after >= 0) & wanted[None, :]
-    lacks_out = lacks_in
-    next_in, next_out = tl.zeros([ROWS, LANES], real), tl.zeros([ROWS, LANES], real)
-    step = 0
-    while (tl.max((lacks_in | lacks_out).to(tl.int32)) != 0) & (step < models):
-        model = after + step
-        model = tl.where(model < models, model, model - models)
-        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=lacks_in | lacks_out, other=0) != 0
-        take_in, take_out = lacks_in & inside, lacks_out & (inside == 0)
-        x = tl.load(signal[None, :] + model * model_stride, mask=take_in | take_out, other=0.0).to(real)
-        next_in, next_out = tl.where(take_in, x, next_in), tl.where(take_out, x, next_out)
-        lacks_in, lacks_out = lacks_in & (inside == 0), lacks_out & inside
-        step += 1
-    return next_in, next_out
-
-
-@triton.jit
-def _without(
-    x, y, gone, n, near, rest, squares, bit: tl.constexpr, signal, mask, model_stride, mask_model_stride, models, live
-):
-    """Distance of x from a side's mean, and its squares, without its signal y where that is ``gone``."""
-    real = x.dtype
-    others = tl.where(n > 1, n - 1, 1).to(real)
-    less = tl.where(gone, (1 / others)[None, :], 0.0).to(real)
-    d, e = x - near[None, :] - rest[None, :], y - near[None, :] - rest[None, :]
-    distance = d + e * less
-    left = squares[None, :] - tl.where(gone, e * e * (1 + less), 0.0)
-    LEAST: tl.constexpr = 1e-5 if real == tl.float64 else 0.0625
-    redo = gone & (n > 1)[None, :] & ((left < LEAST * squares[None, :]) | (tl.abs(y) == float("inf")) | (y != y))
-    if tl.max(redo.to(tl.int32)) != 0:
-        mean, around = _anew(y, near, n, bit, signal, mask, model_stride, mask_model_stride, models, live)
-        distance = tl.where(redo, (x.to(tl.float64) - mean).to(real), distance)
-        left = tl.where(redo, around.to(real), left)
-    return distance, left
-
-
-@triton.jit
-def _anew(y, near, n, bit: tl.constexpr, signal, mask, model_stride, mask_model_stride, models, live):
-    """A side's mean and squares about it without one signal y [ROWS, LANES], from its models one by one, in float64."""
-    pivot = tl.where(tl.abs(near) < float("inf"), near, 0.0).to(tl.float64)[None, :]
-    zero = y.to(tl.float64) * 0
-    zero = tl.where(zero == 0, zero, 0.0)
-    seen, total = zero > 0, zero
-    for model in range(models):
-        x = tl.load(signal + tl.cast(model, tl.int64) * model_stride, mask=live, other=0.0).to(y.dtype)[None, :]
-        used = (tl.load(mask + tl.cast(model, tl.int64) * mask_model_stride, mask=live, other=0) == bit)[None, :]
-        hit = used & ((x == y) | ((x != x) & (y != y)))
-        total += tl.where(used & (seen | (hit == 0)), x.to(tl.float64) - pivot, 0.0)
-        seen = seen | hit
-    mean = pivot + total / tl.maximum(n - 1, 1)[None, :]
-    seen, around = zero > 0, zero
-    for model in range(models):
-        x = tl.load(signal + tl.cast(model, tl.int64) * model_stride, mask=live, other=0.0).to(y.dtype)[None, :]
-        used = (tl.load(mask + tl.cast(model, tl.int64) * mask_model_stride, mask=live, other=0) == bit)[None, :]
-        hit = used & ((x == y) | ((x != x) & (y != y)))
-        d = x.to(tl.float64) - mean
-        around += tl.where(used & (seen | (hit == 0)), d * d, 0.0)
-        seen = seen | hit
-    return mean, around
 
 
 @triton.jit
