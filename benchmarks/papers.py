@@ -18,6 +18,7 @@ PAPERS = {
     "lira": "benchmarks.papers_lira",
     "shokri": "benchmarks.papers_shokri",
     "defenses": "benchmarks.papers_defenses",
+    "memorization": "benchmarks.papers_memorization",
 }
 
 

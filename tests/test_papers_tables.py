@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import miafast as mf
-from benchmarks import __main__ as command, papers, papers_defenses, papers_lira, papers_shokri
+from benchmarks import __main__ as command, papers, papers_defenses, papers_lira, papers_memorization, papers_shokri
 from miafast.report import AttackResult, Report
 from miafast.tables import Signals
 from tests.small_files import lines, tar
@@ -24,6 +24,7 @@ SMALL = papers_shokri.Data("purchase100", 120, mf.Recipe(hidden=(4,), epochs=1),
 def _fresh() -> Iterator[None]:
     yield
     papers_lira.everything.cache_clear()
+    papers_memorization.measured.cache_clear()
     papers_shokri.read.cache_clear()
     papers_shokri.measured.cache_clear()
 
@@ -97,12 +98,38 @@ def test_classes_and_entropies_tell_a_planted_leak(leak: float) -> None:
     assert (members["distance"] > 0.3) == (leak > 0)
 
 
+@pytest.mark.parametrize("leak", [False, True])
+def test_memorised_records_are_counted_and_found(leak: bool) -> None:
+    """Every second record is right exactly where it is IN, record 1 makes record 3 right; or nothing depends on IN."""
+    random = np.random.default_rng(0)
+    mask, records = mf.membership(200, 64, seed=0), np.arange(200)
+    planted = (records % 2 == 1) & leak
+    correct = np.where(planted, mask, random.random(mask.shape) < 0.7).astype(np.float32)
+    correct[:, 3] = mask[:, 1 if leak else 3] & (random.random(64) < 0.95)
+    phi = random.normal(size=(64, 200, 1)) + 8.0 * (planted & mask)[:, :, None]
+    signals = Signals(phi, mask, records % 2, arrays={"correct": correct[:, :, None]})
+    facts = papers_memorization.estimates(signals)
+    low, *_, high = papers_memorization.found(signals)
+    if leak:
+        assert facts["half"] > 40
+        assert facts["pairs"] >= 1 > facts["pairs_chance"]
+        assert min(facts["half_surely"], 100 * facts["across"]) > 40
+        assert high["records"] == 99
+        assert high["tpr2"] > 90 > low["tpr2"]
+        assert high["separation"] > 4 * low["separation"]
+    else:
+        assert facts["half"] <= 0.5
+        assert facts["pairs"] == 0
+        assert abs(facts["across"]) < 3 / np.sqrt(200)
+
+
 @pytest.mark.parametrize(
     ("paper", "cases"),
     [
         ("lira", ("ablation-location30", "attacks-cifar100", "shadows-location30")),
         ("shokri", ("gap-location-5", "classes-mnist", "entropy-adult", "synthesis-location30")),
         ("defenses", ("none", "label-only")),
+        ("memorization", ("estimates-mnist", "found-location30")),
     ],
 )
 @pytest.mark.filterwarnings("ignore::miafast.attacks.PooledClassesWarning")
