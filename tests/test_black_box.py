@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,13 @@ import pytest
 from miafast import attacks
 from miafast.attacks import thresholds
 from miafast.ops.class_threshold import above_class_threshold
+from miafast.ops.difficulty import difficulty
 from miafast.ops.left_out import next_on_other_side
+from miafast.ops.lira import MODES
 from miafast.ops.lira_leave_one_out import sides_without
+from miafast.ops.log_ratio import log_ratio
+from miafast.ops.log_ratio_leave_one_out import log_ratio_leave_one_out
+from miafast.ops.out_percentile import SMOOTHS, out_percentile
 
 
 def balanced(models: int = 8, records: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +55,27 @@ def test_balanced_masks_against_plain_loops() -> None:
             assert fitted[target, record] == pytest.approx(
                 (phi[target, record] - side.mean()) / spread, rel=1e-6, abs=1e-6
             )
+
+
+@pytest.mark.parametrize("same_counts", [True, False])
+def test_a_signal_that_is_not_finite_spoils_the_targets_that_it_stands_against_alone(same_counts: bool) -> None:
+    phi, in_mask = balanced()
+    if not same_counts:
+        in_mask = np.random.default_rng(1).random(phi.shape) < 0.5
+        in_mask[3:5], in_mask[5:7] = True, False
+    phi[2, :4] = np.nan, np.inf, -np.inf, np.nan
+    phi = phi[..., None]
+    ways = [(difficulty, difficulty, {"mode": mode}) for mode in MODES]
+    ways += [(out_percentile, out_percentile, {"smooth": smooth}) for smooth in SMOOTHS]
+    ways += [(log_ratio, log_ratio_leave_one_out, {"mode": mode}) for mode in MODES]
+    for one, every, options in ways:
+        first = () if every is log_ratio_leave_one_out else (None,)
+        found = every(*first, phi, in_mask, **options)
+        for target, record in itertools.product(range(len(phi)), range(8)):
+            others = np.logical_or(*sides_without(in_mask, target, same_counts=same_counts))[:, record]
+            at = phi[others][:, [record]], in_mask[others][:, [record]]
+            np.testing.assert_allclose(found[target, record], one(phi[target, [record]], *at, **options)[0], atol=1e-9)
+        assert not same_counts or np.isfinite(found[:, :4]).any()
 
 
 def test_class_thresholds_against_every_candidate() -> None:

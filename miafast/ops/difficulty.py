@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import as_float, op, result_dtype
-from miafast.ops.left_out import left_out, of_left_out
+from miafast.ops.left_out import left_out, without
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
 from miafast.ops.lira_leave_one_out import check_leave_one_out
 
@@ -73,9 +73,8 @@ def loss_of(phi: Array) -> Array:
 
 def _mean(values: Array, use: Array, in_mask: Array, *, leave_one_out: bool) -> Array:
     """Mean over the models in use: [records, queries], or [targets, records, queries] with one left out."""
-    total, count = np.where(use[:, :, None], values, 0.0).sum(axis=0), use.sum(axis=0)
+    used, count = np.where(use[:, :, None], values, 0.0), use.sum(axis=0)
     if not leave_one_out:
-        return np.asarray(total / count[:, None])
+        return np.asarray(used.sum(axis=0) / count[:, None])
     gone = left_out(in_mask, use)
-    total = total - np.where(gone.counts[:, :, None], of_left_out(values, gone), 0.0)
-    return np.asarray(total / (count - gone.counts)[:, :, None])
+    return np.asarray(without(used, gone) / (count - gone.counts)[:, :, None])

@@ -49,6 +49,25 @@ def next_on_other_side(in_mask: Array) -> Array:
     return found
 
 
+def without(terms: Array, gone: LeftOut, *, ufunc: np.ufunc = np.add) -> Array:
+    """Σ, or another ufunc, over the models of terms [models, records, queries] but the one that is left out.
+
+    [targets, records, queries]. Nothing is subtracted, so no digits are lost and a NaN that is left out is gone.
+
+    >>> terms, use = np.array([[[1.0]], [[np.nan]], [[4.0]]]), np.ones((3, 1), bool)
+    >>> without(terms, left_out(use, use))[:, 0, 0]
+    array([nan,  5., nan])
+    """
+    others, before = np.empty_like(terms), np.full_like(terms[0], ufunc.identity)
+    others[-1] = before
+    for model in range(len(terms) - 1, 0, -1):  # those after it
+        ufunc(others[model], terms[model], out=others[model - 1])
+    for model, own in enumerate(terms):
+        ufunc(others[model], before, out=others[model])
+        ufunc(before, own, out=before)
+    return of_left_out(others, gone)
+
+
 def of_left_out(values: Array, gone: LeftOut) -> Array:
     """values [models, records, queries] of the model that is left out: [targets, records, queries]."""
     return np.take_along_axis(values, gone.model[:, :, None], axis=0)

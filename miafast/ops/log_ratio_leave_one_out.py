@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import op, result_dtype
-from miafast.ops.left_out import LeftOut, left_out, of_left_out
+from miafast.ops.left_out import left_out, without
 from miafast.ops.lira_leave_one_out import check_leave_one_out
 from miafast.ops.log_ratio import LogMean, check_log_ratio, log_counts, log_p, ratio_to, scaled
 
@@ -41,15 +41,6 @@ def log_ratio_leave_one_out(
         for use in (~in_mask,) if mode == "offline" else (~in_mask, in_mask):
             gone = left_out(in_mask, use)
             counts = log_counts(use.sum(axis=0) - gone.counts)
-            sums = (_sums_without(np.where(use[:, :, None], each, -np.inf), gone) for each in logs)
+            sums = (without(np.where(use[:, :, None], each, -np.inf), gone, ufunc=np.logaddexp) for each in logs)
             sides.append(LogMean(*(total - counts for total in sums)))
         return ratio_to(phi, *sides, offline_a=offline_a).astype(result_dtype(shadow))
-
-
-def _sums_without(terms: Array, gone: LeftOut) -> Array:
-    """log Σ exp over models of terms [models, records, queries] without the one that is left out."""
-    before, after = (np.full_like(terms, -np.inf) for _ in range(2))
-    for model in range(1, len(terms)):
-        np.logaddexp(before[model - 1], terms[model - 1], out=before[model])
-        np.logaddexp(after[-model], terms[-model], out=after[-model - 1])
-    return of_left_out(np.logaddexp(before, after), gone)

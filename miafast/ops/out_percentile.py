@@ -8,7 +8,7 @@ import numpy as np
 
 from miafast.ops.difficulty import check_against_shadow, loss_of
 from miafast.ops.dispatch import as_float, op, result_dtype
-from miafast.ops.left_out import LeftOut, left_out, of_left_out
+from miafast.ops.left_out import LeftOut, left_out, of_left_out, without
 from miafast.ops.lira import check_choice
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
@@ -77,7 +77,8 @@ def _share(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Arra
         return np.asarray(np.where(missing, np.nan, below / use.sum(axis=0)[:, None]))
     lost, counts = of_left_out(signals, gone), gone.counts[:, :, None]
     below = _ranks(signals, use) - counts * ((lost < own) + (lost == own) / 2)
-    return np.asarray(below / (use.sum(axis=0) - gone.counts)[:, :, None])
+    missing = (np.isnan(signals) & use[:, :, None]).sum(axis=0) > counts * np.isnan(lost)
+    return np.asarray(np.where(missing, np.nan, below / (use.sum(axis=0) - gone.counts)[:, :, None]))
 
 
 def _interpolated(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Array:
@@ -127,12 +128,13 @@ def _ranks(signals: Array, use: Array) -> Array:
 
 def _standard_score(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Array:
     in_use, count = use[:, :, None], use.sum(axis=0)[:, None]
-    centre = signals.mean(axis=0)  # of all models: sums about it keep their digits
+    centre = np.nan_to_num(signals).mean(axis=0)  # of all models: sums about it keep their digits
     away = np.where(in_use, signals - centre, 0.0)
-    first, second = away.sum(axis=0), (away**2).sum(axis=0)
-    if gone is not None:
-        lost = np.where(gone.counts[:, :, None], of_left_out(away, gone), 0.0)
-        first, second, count = first - lost, second - lost**2, count - gone.counts[:, :, None]
+    if gone is None:
+        first, second = away.sum(axis=0), (away**2).sum(axis=0)
+    else:
+        first, second = without(away, gone), without(away**2, gone)
+        count = count - gone.counts[:, :, None]
     mean = first / count
     variance = np.maximum((second - first * mean) / np.where(count > 1, count - 1, np.nan), VARIANCE_FLOOR)
     return np.asarray((own - centre - mean) / np.sqrt(variance))
