@@ -139,7 +139,7 @@ def _stored(logits: Array) -> tuple[Array, str]:
     logits = _in_machine_order(logits)
     if logits.dtype == BFLOAT16:
         return logits.view(np.uint16), "bfloat16"
-    return (logits.view(np.uint16) if logits.dtype == np.float16 else logits), logits.dtype.name
+    return (logits.view(np.uint16) if logits.dtype == np.float16 else logits), f"float{8 * logits.itemsize}"
 
 
 def _in_machine_order(labels: Array) -> Array:
