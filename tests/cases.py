@@ -432,6 +432,9 @@ def log_ratio_leave_one_out_cases() -> Iterator[Case]:
             name = f"{'balanced' if balanced else 'coins'}-{'-'.join(map(str, rule.values()))}"
             yield Case(name, (phi, in_mask), rule)
             yield Case(f"{name}-float32", (phi.astype(np.float32), in_mask), rule)
+            broken = phi.copy()
+            broken[4, :4, 0] = np.nan, np.inf, -np.inf, np.nan
+            yield Case(f"{name}-one_model_not_finite", (broken, in_mask), rule)
     for name, shadow, in_mask in _lira_data():
         if len(shadow) < 100:
             for rule in LOG_RATIO_RULES[::3]:
