@@ -29,7 +29,7 @@ class Synthesis:
 def climb(
     predict: Callable[[Array], Array], classes: Array, *, features: int, low: Any = None, high: Any = None,
     conf_min: float = 0.2, k_max: int = 128, k_min: int = 4, rej_max: int = 10, iter_max: int = 1000, seed: int = 0,
-    batch: int = 1024,
+    batch: int = 2048,
 ) -> Synthesis:  # fmt: skip
     """Hill climbing on the target for a record of each of ``classes`` [records]; up to ``batch`` climb at once.
 
@@ -53,13 +53,15 @@ def climb(
     k_max, k_min = min(k_max, features), min(k_min, features)
     low, high = (None if each is None else np.broadcast_to(np.float64(each), features).copy() for each in (low, high))
     wanted, least = len(classes), int(classes.max()) + 1
-    made = Synthesis(
-        np.zeros((wanted, features), np.float32), np.zeros(wanted), np.zeros(wanted, bool), np.zeros(wanted, np.int64)
-    )
     keys = hash_of(hash_of(np.uint32(seed), 0), np.arange(wanted))
+    made = Synthesis(
+        np.empty((wanted, features), np.float32), np.zeros(wanted), np.zeros(wanted, bool), np.zeros(wanted, np.int64)
+    )
+    for begin in range(0, wanted, batch):  # where each record starts
+        made.x[begin : begin + batch] = _start(keys[begin : begin + batch], features, low, high)
     rows = np.arange(min(batch, wanted))  # which record climbs in each place
     waiting = len(rows)
-    best, confidence = _start(keys[rows], features, low, high), np.zeros(len(rows))
+    best, confidence = made.x[rows].astype(np.uint8 if low is None else np.float32), np.zeros(len(rows))
     asked, rejected, k = (np.full(len(rows), first, np.int64) for first in (0, 0, k_max))
     proposal = best
     while len(rows):
@@ -73,7 +75,8 @@ def climb(
         done = better & (of_class > conf_min)
         near = np.flatnonzero(done)
         done[near] = (y[near].argmax(axis=1) == classes[rows[near]]) & (_uniform(step[near], 0) < of_class[near])
-        best[better], confidence[better] = proposal[better], of_class[better]
+        kept = np.flatnonzero(better)
+        best[kept], confidence[kept] = proposal[kept], of_class[kept]
         rejected = np.where(better, 0, rejected + 1)
         halve = rejected > rej_max
         k, rejected = np.where(halve, np.maximum(k_min, -(-k // 2)), k), np.where(halve, 0, rejected)
@@ -84,7 +87,7 @@ def climb(
             free = np.flatnonzero(over)[: wanted - waiting]
             rows[free] = np.arange(waiting, waiting + len(free))
             waiting += len(free)
-            best[free] = _start(keys[rows[free]], features, low, high)
+            best[free] = made.x[rows[free]]
             confidence[free], asked[free], rejected[free], k[free] = 0.0, 0, 0, k_max
             over[free] = False
             if over.any():
