@@ -23,10 +23,11 @@ from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
 
 Array = np.ndarray[Any, np.dtype[Any]]
+HUGE_PAGE = 1 << 21  # bytes
 
 
 def logit_confidence(logits: Array, labels: Array) -> Array:
-    phi = np.empty(logits.shape[:-1], result_dtype(logits))
+    phi = _empty(logits.shape[:-1], result_dtype(logits))
     _check_labels(_native.logit_confidence(*_stored(logits), _in_machine_order(labels), phi), phi, logits, labels)
     return phi
 
@@ -47,7 +48,7 @@ def linear_confidence(features: Array, weight: Array, bias: Array | None, labels
 
 def mlp_confidence(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> Confidence:
     shape = (len(weights), len(x))
-    result = Confidence(np.empty(shape, result_dtype(x, weights)), np.empty(shape, bool))
+    result = Confidence(_empty(shape, result_dtype(x, weights)), _empty(shape, np.dtype(bool)))
     _confidence(x, layers(np.ascontiguousarray(weights), widths), labels, result, tanh=activation == "tanh")
     return result
 
@@ -89,7 +90,7 @@ def lira(
         moments,
     )
     rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
-    scores = np.empty(records, dtype)
+    scores = _empty((records,), dtype)
     getattr(_native, f"lira_scores_{dtype}")(*sides, _verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores)
     return scores
 
@@ -113,16 +114,18 @@ def lira_leave_one_out(
             *stored, same_counts, pooling, *log_variance_shift(models), VARIANCE_FLOOR, moments
         )
     rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
-    scores = _empty_on_line(in_mask.shape, dtype)
+    scores = _empty(in_mask.shape, dtype)
     getattr(_native, f"lira_leave_one_out_{dtype}")(
         *stored, same_counts, center, _verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores
     )
     return scores
 
 
-def _empty_on_line(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """np.empty from a cache line on: a vector stored across two lines costs twice."""
-    size, line = math.prod(shape) * dtype.itemsize, 64
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """np.empty from a cache line on, as a vector stored across two lines costs twice; a large one from a huge page on,
+    as a thousand small ones take longer to come by than to fill."""
+    size = math.prod(shape) * dtype.itemsize
+    line = HUGE_PAGE if size >= HUGE_PAGE else 64
     memory = np.empty(size + line, np.uint8)
     start = -memory.ctypes.data % line
     return memory[start : start + size].view(dtype).reshape(shape)
@@ -177,7 +180,7 @@ def log_ratio(
     temperature: float = 1.0,
 ) -> Array:
     dtype = result_dtype(target, shadow)
-    ratios = np.empty(target.shape, dtype)
+    ratios = _empty(target.shape, dtype)
     stored = (*_stored(shadow), in_mask, *_stored(target))
     getattr(_native, f"log_ratio_{dtype}")(*stored, mode == "online", offline_a, temperature, ratios)
     return ratios
@@ -187,7 +190,7 @@ def log_ratio_leave_one_out(
     shadow: Array, in_mask: Array, *, mode: str = "online", offline_a: float = 1.0, temperature: float = 1.0
 ) -> Array:
     dtype, stored = result_dtype(shadow), (*_stored(shadow), in_mask)
-    ratios = np.empty(shadow.shape, dtype)
+    ratios = _empty(shadow.shape, dtype)
     getattr(_native, f"log_ratio_leave_one_out_{dtype}")(
         *stored, _native.has_fixed_counts(*stored), mode == "online", offline_a, temperature, ratios
     )
