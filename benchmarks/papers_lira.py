@@ -69,6 +69,7 @@ STEPS: dict[str, tuple[str | None, str | None, str | None]] = {
     "loss": ("0.0", "0.0", ".1"),
     "+ logit scaling": ("0.1", ".1", ".1"),
     "OUT thresholds": ("1.3", "1.5", "8.8"),
+    "half OUT thresholds": (None, None, None),
     "OUT + logit scaling": ("4.7", "1.3", "19.0"),
     "OUT + percentile": (None, None, None),
     "OUT + Gaussian": ("4.7", "1.4", "24.6"),
@@ -95,7 +96,8 @@ OURS = (
 ABLATION_SAYS = OURS + (
     "Steps from the loss threshold to LiRA, every model in turn the target; with one query there is no step of queries."
     " OUT thresholds compare with the mean of the OUT models (Watson et al.), IN & OUT thresholds with the middle of "
-    "both means (Sablayrolles et al.), and each step adds to the one above; Gaussian has a variance per record and "
+    "both means (Sablayrolles et al.), half OUT thresholds with half the mean of the OUT models, which is that middle "
+    "where members have no loss left, and each step adds to the one above; Gaussian has a variance per record and "
     "side, as the paper's. The percentile among the OUT models (Ye et al.'s R) needs no Gaussian, and cannot tell "
     "apart records above all OUT models. The loss and phi order records alike. Published: 256 models."
 )
@@ -183,6 +185,9 @@ def steps(phi: Array, mask: Array) -> dict[str, Array]:
     def out(score: Array, _: Array, out: Array) -> Array:
         return score - out
 
+    def half(score: Array, _: Array, out: Array) -> Array:
+        return score - out / 2
+
     def both(score: Array, into: Array, out: Array) -> Array:
         return score - (into + out) / 2
 
@@ -190,6 +195,7 @@ def steps(phi: Array, mask: Array) -> dict[str, Array]:
         "loss": -loss,
         "+ logit scaling": scaled,
         "OUT thresholds": leave_one_out(-loss, mask, out),
+        "half OUT thresholds": leave_one_out(-loss, mask, half),
         "OUT + logit scaling": leave_one_out(scaled, mask, out),
         "OUT + percentile": AttackR().score_all(phi, mask),
         "OUT + Gaussian": mf.LiRA(mode="offline", variance="per-record").score_all(phi, mask),
