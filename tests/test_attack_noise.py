@@ -40,6 +40,7 @@ ATTACKS = [
     attacks.NoiseRobustness(),
     attacks.AugmentationRobustness(),
     attacks.BoundaryDistance(),
+    attacks.GradientNorm(),
 ]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 
@@ -60,6 +61,9 @@ def measured(rng: np.random.Generator, in_mask: np.ndarray, *, leak: float) -> d
     arrays["noisy_loss"], arrays["noisy_correct"] = (
         np.moveaxis(each, 1, 2).astype(np.float32) for each in (around.loss, around.correct)
     )
+    step = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    step = step / step.sum(axis=-1, keepdims=True) - is_label[:, None]  # the loss's gradient by the logits
+    arrays["gradient_norm"] = -np.log(np.linalg.norm(step, axis=-1)).astype(np.float32)
     arrays["boundary_distance"] = np.maximum(arrays["margin"][:, :, :1], 0)
     return {**arrays, "logits": logits, "labels": labels}
 
