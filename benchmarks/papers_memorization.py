@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 import miafast as mf
 from benchmarks import papers_lira
-from benchmarks.papers import drawn, kept, shrunk, there
+from benchmarks.papers import kept, there
 from benchmarks.table import Column, Section
 from miafast.attacks import Gap
 from miafast.memorization import influence, memorization, memorization_and_separation
@@ -79,7 +79,7 @@ def run(
     del read_bytes_per_s
     kind, data = CASES[name]
     chosen = SMOKE if smoke else DATA[data]
-    if not there(chosen.name, data_dir):
+    if not there(chosen.source, data_dir):
         return []
     signals = measured(chosen, data_dir, workdir)
     shared = {"case": name, "data": chosen.name}
@@ -96,9 +96,7 @@ def section(rows: list[dict[str, Any]]) -> Section:
 @functools.lru_cache(maxsize=1)
 def measured(data: papers_lira.Data, data_dir: Path | None, workdir: Path | None) -> Signals:
     """phi and who is right, of all models."""
-    records = drawn(mf.load(data.name, data_dir=None if data.name == "digits" else data_dir), data.records)
-    if len(records.shape) == 3:
-        records = shrunk(records, records.shape[1] if data.name == "mnist" else 8)
+    records = papers_lira.loaded(data, data_dir)
     mask = papers_lira.blocks_of(len(records), data.blocks)
     return mf.audit(
         records, data.recipe, attack=Gap(), shadows=len(mask), membership=mask,
