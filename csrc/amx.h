@@ -7,9 +7,17 @@
 #include "simd.h"
 
 #ifdef MIAFAST_AMX
-#define MIAFAST_AMX_CODE __attribute__((target("avx512f,amx-tile,amx-bf16")))
+#define MIAFAST_AMX_CODE __attribute__((target("avx512f,amx-tile,amx-bf16,amx-int8")))
 
 namespace miafast {
+
+inline bool amx_has_integers() {
+    static const bool has = [] {
+        unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+        return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 25 & 1);
+    }();
+    return has;
+}
 
 // A thread's tiles, eight of 16 rows of 64 bytes, for as long as this lives.
 class AmxTiles {

@@ -28,7 +28,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     if (!input.words) {
         const char* first = x.model_start(model) + begin * x.record_stride;
         auto* own = memory.take<std::uint32_t>(8, padded / tile_side * side_words(x.classes, float_parts));
-        input = {own, 1};
+        input = {own, 1, nullptr};
         if (!split_records(x, first, count, 1, memory, own)) {
             input.parts = float_parts;
             if (!split_records(x, first, count, float_parts, memory, own)) return {};
@@ -47,12 +47,13 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     const AmxTiles tiles;
     for (std::int64_t start = 0; start < padded; start += strip) {
         SplitRecords from = input;
-        from.words += start / tile_side * side_words(x.classes, from.parts);
+        from.words += start / tile_side * panel_words(x.classes, from.parts);
+        if (from.worth) from.worth += start;
         for (std::size_t number = 0; number < job.layers.size(); ++number) {
             const Affine& layer = job.layers[number];
             const std::int64_t units = layer.weight.records, inner = layer.weight.classes;
-            const int parts = parts_of(layer.weight);
-            const std::int64_t group = side_words(inner, parts), panel = side_words(inner, from.parts),
+            const int parts = from.parts ? parts_of(layer.weight) : 0;
+            const std::int64_t panel = panel_words(inner, from.parts), group = panel_words(inner, parts),
                                next_panel = side_words(units, float_parts);
             const std::int64_t most =
                 stay ? units : std::max<std::int64_t>(1, cached_words / 2 / group) * tile_side;
@@ -65,19 +66,26 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
             const auto two = multiplier<true>(parts, from.parts), one = multiplier<false>(parts, from.parts);
             for (std::int64_t first = 0; first < units; first += most) {
                 if (!stay || !start) {
-                    block = {first, std::min(most, units - first), nullptr, nullptr};
-                    if (!split_block(layer, model, 12 + 2 * number, memory, block)) return {};
+                    block = {first, std::min(most, units - first), nullptr, nullptr, nullptr};
+                    if (!split_block(layer, model, parts, 12 + 2 * number, memory, block)) return {};
                 }
-                const std::int64_t lines =
-                    stay && number ? 0 : tile_side * from.parts / tile_sides(block.units) + 1;
+                const std::int64_t lines = stay && number ? 0
+                                           : parts ? tile_side * from.parts / tile_sides(block.units) + 1
+                                                   : tile_side * digits / tile_sides(block.units) / 4 + 1;
                 for (std::int64_t at = 0; at < strip; at += tile_side) {
                     const std::uint32_t *right = from.words + at / tile_side * panel, *ahead = right + panel;
                     for (std::int64_t unit = 0; unit < block.units; unit += tile_side) {
                         const std::int64_t some = std::min(tile_side, block.units - unit);
-                        (is_last && some <= 16 ? one : two)(
-                            block.words + unit / tile_side * group, right, tile_sides(inner),
-                            block.biases + unit * lanes<F32>, sums, ahead, lines);
-                        ahead += tile_sides(inner) * lines * 16;
+                        if (parts) {
+                            (is_last && some <= 16 ? one : two)(
+                                block.words + unit / tile_side * group, right, tile_sides(inner),
+                                block.biases + unit * lanes<F32>, sums, ahead, lines);
+                            ahead += tile_sides(inner) * lines * 16;
+                        } else {
+                            multiply_digit_group(block, unit, some, right, from.worth + at,
+                                                 digit_steps(inner), sums, ahead, lines);
+                            ahead += 4 * digit_steps(inner) * lines * 16;
+                        }
                         if (is_last)
                             reduce_outputs<tile_side>(first + unit, some, start + at, running, sums);
                         else
@@ -88,7 +96,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                 }
             }
             if (!magnitude.fits()) return {};
-            from = {hidden, float_parts};
+            from = {hidden, float_parts, nullptr};
         }
     }
     const std::int64_t place = model * x.records + begin;

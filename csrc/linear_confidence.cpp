@@ -36,22 +36,38 @@ std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool sha
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 
+// Whether the first layers of all models lose nothing as digits beside these records.
+bool may_be_digits(const ConfidenceJob& job, std::int64_t begin, std::int64_t end) {
+    std::vector<float> squares(rounded(job.features.classes, 64));
+    MIAFAST_PICK(digit_columns)(job, begin, end, squares.data());
+    const auto units_fit = MIAFAST_PICK(digit_units_fit);
+    std::atomic<bool> fits{true};
+    parallel_for(job.models * job.layers[0].weight.records, 64, [&](std::int64_t first, std::int64_t last) {
+        Workspace own;
+        if (fits && !units_fit(job, first, last, squares.data(), own)) fits = false;
+    });
+    return fits;
+}
+
 // What all models read of `count` records from `start` on, a multiple of `panel`.
 SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t count, std::int64_t panel,
                       Workspace& memory) {
     const std::int64_t features = job.features.classes;
     const std::int64_t grain = rounded((std::int64_t{1} << 17) / features, panel);  // some 50 microseconds
-    for (const int parts : {1, 3}) {
+    for (const int parts : {1, 0, 3}) {
         const std::int64_t words = MIAFAST_PICK(record_words)(job, parts);
-        if (!words) break;
+        if (!words || (!parts && !may_be_digits(job, start, start + count))) continue;
         const auto split = MIAFAST_PICK(split_shared);
         auto* to = memory.take<std::uint32_t>(1, rounded(count, panel) * words);
+        float* worth = parts ? nullptr : memory.take<float>(2, rounded(count, panel));
         std::atomic<bool> fits{true};
         parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
-            if (fits && !split(job, start + begin, start + end, parts, own, to + begin * words)) fits = false;
+            if (fits && !split(job, start + begin, start + end, parts, own, to + begin * words,
+                               parts ? nullptr : worth + begin))
+                fits = false;
         });
-        if (fits) return {nullptr, {to, parts}, true};
+        if (fits) return {nullptr, {to, parts, worth}, true};
     }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
@@ -93,6 +109,7 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                     some.panels =
                         static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
                 if (all.split.words) some.split.words += offset * words;
+                if (all.split.worth) some.split.worth += offset;
                 const std::int64_t bad =
                     kernel(job, piece / pieces, from, std::min(stop, from + size), some, own);
                 std::int64_t known = first_bad;

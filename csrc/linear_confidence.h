@@ -33,10 +33,12 @@ struct ConfidenceJob {
 // of the outputs ever exists. Returns the first record whose label is outside the classes, or -1.
 std::int64_t linear_confidence(const ConfidenceJob& job);
 
-// Records as AMX multiplies them: a sum of so many bfloat16 numbers each.
+// Records as AMX multiplies them: a sum of so many bfloat16 numbers each, or, of 0 parts, the digits of a
+// whole number that is worth so much.
 struct SplitRecords {
     const std::uint32_t* words;
     int parts;
+    const float* worth;
 };
 
 // What all models read of some records, null where each is to prepare its own.

@@ -167,25 +167,51 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
 #include "linear_amx.h"
 #endif
 
-// Words of one record of so many parts that AMX multiplies, 0 where it does not.
+// Words of one record of so many parts (0: of digits) that AMX multiplies, 0 where it does not.
 inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] int parts) {
 #if MIAFAST_TILES
-    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job))
-        return side_words(job.features.classes, parts) / tile_side;
+    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job) && (parts || digits_pay(job)))
+        return panel_words(job.features.classes, parts) / tile_side;
 #endif
     return 0;
 }
 
-// The same records for AMX; returns whether it can multiply them so.
+// The same records for AMX, and what a digit of each is worth; returns whether it can multiply them so.
 inline bool split_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
                          [[maybe_unused]] std::int64_t end, [[maybe_unused]] int parts,
-                         [[maybe_unused]] Workspace& memory, [[maybe_unused]] std::uint32_t* words) {
+                         [[maybe_unused]] Workspace& memory, [[maybe_unused]] std::uint32_t* words,
+                         [[maybe_unused]] float* worth) {
 #if MIAFAST_TILES
     const Logits& x = job.features;
-    return split_records(x, x.data + begin * x.record_stride, end - begin, parts, memory, words);
+    const char* first = x.data + begin * x.record_stride;
+    return parts ? split_records(x, first, end - begin, parts, memory, words)
+                 : digit_records(x, first, end - begin, memory, words, worth);
 #else
     return false;
 #endif
+}
+
+// How large the columns of the records are, for digit_units_fit.
+inline void digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                          [[maybe_unused]] std::int64_t end, [[maybe_unused]] float* squares) {
+#if MIAFAST_TILES
+    column_squares(job.features, begin, end, squares);
+#endif
+}
+
+// Whether the first layer's units [begin, end), of one model after the other, lose nothing as digits.
+inline bool digit_units_fit([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                            [[maybe_unused]] std::int64_t end, [[maybe_unused]] const float* squares,
+                            [[maybe_unused]] Workspace& memory) {
+#if MIAFAST_TILES
+    const Logits& weight = job.layers[0].weight;
+    for (std::int64_t stop; begin < end; begin = stop) {
+        const std::int64_t model = begin / weight.records, first = begin % weight.records;
+        stop = std::min(end, begin - first + weight.records);
+        if (!units_may_be_digits(weight, model, first, stop - begin, squares, memory)) return false;
+    }
+#endif
+    return true;
 }
 
 inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,

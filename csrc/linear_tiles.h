@@ -100,7 +100,7 @@ inline bool split_records(const Logits& x, const char* first, std::int64_t count
 struct TileBlock {
     std::int64_t first, units;
     const std::uint32_t* words;
-    const float* biases;
+    const float *biases, *worth;  // worth: of digits
 };
 
 template <typename Stored>
@@ -134,12 +134,19 @@ inline bool split_weights(const Logits& weight, const char* from, std::int64_t u
     return magnitude.fits();
 }
 
+#include "linear_digits.h"
+
+// Words of 32 records or units, of so many parts or, of 0, of digits.
+inline std::int64_t panel_words(std::int64_t width, int parts) {
+    return parts ? side_words(width, parts) : digit_words(width);
+}
+
 // Returns whether the weights fit.
-inline bool split_block(const Affine& layer, std::int64_t model, std::size_t slot, Workspace& memory,
-                        TileBlock& block) {
+inline bool split_block(const Affine& layer, std::int64_t model, int parts, std::size_t slot,
+                        Workspace& memory, TileBlock& block) {
     const Logits& weight = layer.weight;
     const std::int64_t groups = tile_sides(block.units), room = groups * tile_side;
-    float* biases = memory.take<float>(slot, (lanes<F32> + 1) * room);
+    float* biases = memory.take<float>(slot, (lanes<F32> + 2) * room);
     float* each = biases + lanes<F32> * room;
     std::fill(each, each + room, 0.0f);
     if (layer.bias.data) {
@@ -149,12 +156,19 @@ inline bool split_block(const Affine& layer, std::int64_t model, std::size_t slo
     }
     for (std::int64_t unit = 0; unit < room; ++unit)
         std::fill_n(biases + unit * lanes<F32>, lanes<F32>, each[unit]);
-    std::uint32_t* words =
-        memory.take<std::uint32_t>(slot + 1, groups * side_words(weight.classes, parts_of(weight)));
-    float* row = memory.take<float>(11, tile_sides(weight.classes) * tile_side);
+    std::uint32_t* words = memory.take<std::uint32_t>(slot + 1, groups * panel_words(weight.classes, parts));
+    float *row = memory.take<float>(11, digit_steps(weight.classes) * 64), *worth = each + room;
     const char* start = weight.model_start(model) + block.first * weight.record_stride;
     block.words = words;
     block.biases = biases;
+    block.worth = worth;
+    if (!parts) {
+        if (weight.storage == Storage::float32)
+            digit_weights<float>(weight, start, block.units, row, words, worth);
+        else
+            digit_weights<Float16>(weight, start, block.units, row, words, worth);
+        return true;
+    }
     if (weight.storage == Storage::float32)
         return split_weights<float>(weight, start, block.units, row, words);
     if (weight.storage == Storage::bfloat16)
