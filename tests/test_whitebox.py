@@ -22,6 +22,7 @@ from miafast.whitebox.deep import against
 from miafast.whitebox.displacement import Evidence, learn
 from miafast.whitebox.heads import cut_at, features_of, proxy_heads
 from miafast.whitebox.linear import Linear, against as linear_against, halvings, linear_of
+from miafast.whitebox.ratio import log_ratio, rates
 from miafast.whitebox.slices import ReplacedOutput, cut
 
 CLASSES, FEATURES = 5, 40
@@ -138,6 +139,7 @@ def test_deep_attacks_find_members_and_nothing_where_nothing_leaks() -> None:
         mf.whitebox.DeepGeneral("2", MLP, splits=2),
         mf.whitebox.DeepGeneral("1", MLP, splits=2, hidden=8),
         mf.whitebox.LayerMeta(("1", "2"), MLP, partitions=2),
+        mf.whitebox.DeepRatio("1", MLP),
     ]
     n = int(is_member.sum())
     for attack in attacks:
@@ -275,6 +277,63 @@ def test_calibrating_raises_precision() -> None:
     scores = found.score(asked)
     called = called_members(scores, asked.y, thresholds)
     assert is_member[called].mean() > is_member[scores > 0.5].mean() + 0.03
+
+
+def test_the_ratio_is_that_of_two_gaussians_and_reads_its_rates_off_the_proxies() -> None:
+    rng = np.random.default_rng(0)
+    heads, records, beta, inflation = 400, 2000, 3.0, 2.0
+    mean, spread = rng.normal(size=records), rng.uniform(0.2, 0.5, size=records)
+    in_mask = halvings(records, heads // 2, seed=0)
+    in_mask = np.vstack([in_mask, ~in_mask])
+    shift = beta * np.square(spread) / (1 + np.exp(mean))
+    proxies = mean + spread * rng.normal(size=(heads, records)) + 2 * shift * in_mask  # halves: twice the shift
+    target = mean + np.sqrt(inflation) * spread * rng.normal(size=records)
+    rate, scale = rates(target, proxies, in_mask)
+    assert rate == pytest.approx(beta, rel=0.05)
+    assert scale == pytest.approx(beta / inflation, rel=0.1)
+    exact = (np.square(target - mean) - np.square(target - mean - shift)) / (2 * inflation * np.square(spread))
+    found = scale * log_ratio(target, proxies, in_mask, rate=rate)
+    assert np.corrcoef(found, exact)[0, 1] > 0.98
+    assert found.std() == pytest.approx(exact.std(), rel=0.1)
+
+
+def test_scores_of_strangers_are_those_of_the_attackers_own_records() -> None:
+    """Nobody asked is a member: false alarms are as many as promised, and the two scores differ in nothing."""
+    from scipy.stats import ks_2samp
+
+    attack, false, p_values = mf.whitebox.DeepRatio("2", MLP, splits=3), [], []
+    for seed in range(24):
+        target, mine, asked, is_member = scene(24, MLP, seed=seed)
+        others = part(asked, slice(int(is_member.sum()), None))
+        fitted = attack.fit(target, mine, seed=seed)
+        scores = fitted.logit(others)
+        false.append(
+            [called_members(scores, None, calibrate(fitted.held_out, alpha=alpha)).mean() for alpha in (0.5, 0.9, 0.99)]
+        )
+        p_values.append(ks_2samp(scores, fitted.held_out).pvalue)
+    error = np.std(false, axis=0, ddof=1) / np.sqrt(len(false))
+    assert (np.abs(np.mean(false, axis=0) - [0.5, 0.1, 1 / 121]) < 3 * error).all()  # 120 records: beyond the largest
+    assert ks_2samp(p_values, np.linspace(0, 1, 1001)).pvalue > 0.01
+
+
+def test_long_features_raise_bayes_and_not_the_ratio() -> None:
+    """Every tenth record is ten times as long and easy: few of the ratio's alarms, most of bayes-wb's, are about it."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=1800)
+    x = rng.normal(size=(1800, 30))
+    long = np.arange(1800) % 10 == 0
+    x[:, 0] += np.where(long, 3.0, 0.3) * (2 * y - 1)
+    x[long] *= 5.0
+    records = mf.Records(x.astype(np.float32), y, classes=2)
+    (target,) = train_modules(MLP, records, np.arange(1800)[None] < 600, models=[0], seed=0)
+    mine, asked, is_member = part(records, slice(1200, None)), part(records, slice(1200)), np.arange(1200) < 600
+    share, precision = {}, {}
+    for kind in (mf.whitebox.DeepBayes, mf.whitebox.DeepRatio):
+        fitted = kind("2", MLP).fit(target, mine, seed=0)
+        called = called_members(fitted.logit(asked), None, calibrate(fitted.held_out, alpha=0.95))
+        share[kind], precision[kind] = long[:1200][called].mean(), is_member[called].mean()
+    assert share[mf.whitebox.DeepBayes] > 0.5 > 0.2 > share[mf.whitebox.DeepRatio]
+    assert precision[mf.whitebox.DeepRatio] > precision[mf.whitebox.DeepBayes] + 0.1
 
 
 class Named(nn.Module):
@@ -453,6 +512,8 @@ def test_what_all_classes_share_does_not_count() -> None:
         (lambda: mf.whitebox.DeepGeneral("2", MLP, hidden=-1), "hidden=-1"),
         (lambda: mf.whitebox.DeepBayes("2", MLP, by="magic"), "by='magic'"),
         (lambda: mf.whitebox.LayerMeta((), MLP), "layers="),
+        (lambda: mf.whitebox.DeepRatio("2", MLP, splits=1), "splits=1"),
+        (lambda: calibrate(np.zeros(3), classes=2), "labels is None with 2 classes"),
         (lambda: mf.whitebox.LayerMeta(("1",), MLP, partitions=0), "partitions=0"),
         (lambda: mf.whitebox.BayesOptimal(np.zeros((2, 3)), np.zeros(3)), "must be positive"),
         (lambda: mf.whitebox.BayesOptimal(np.zeros((2, 3)), np.ones(2)), "shape"),

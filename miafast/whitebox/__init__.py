@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from miafast.whitebox.layers import attack_layers
     from miafast.whitebox.linear import Linear, LinearBayes, LinearGeneral
     from miafast.whitebox.meta import LayerMeta
+    from miafast.whitebox.ratio import DeepRatio
     from miafast.whitebox.slices import Cut, cut
     from miafast.whitebox.target import drawn_target
 
@@ -33,6 +34,7 @@ _HOME = {
     **dict.fromkeys(("Explanation", "explain"), "explanation"),
     **dict.fromkeys(("gradient_norms", "last_layer_gradient_norm"), ".gradient_norms"),
     **dict.fromkeys(("Influence", "internal_influence"), "influence"),
+    "DeepRatio": "ratio",
     "attack_layers": "layers",
     **dict.fromkeys(("Linear", "LinearBayes", "LinearGeneral"), "linear"),
     **dict.fromkeys(("Cut", "cut"), "slices"),
@@ -41,9 +43,9 @@ _HOME = {
 }
 
 __all__ = [
-    "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "Explanation", "Fitted", "GradientNorm", "Influence",
-    "LayerMeta", "Linear", "LinearBayes", "LinearGeneral", "attack_layers", "bayes_optimal_accuracy", "calibrate",
-    "called_members", "cut", "drawn_target", "explain", "gradient_norms", "internal_influence",
+    "BayesOptimal", "Cut", "DeepBayes", "DeepGeneral", "DeepRatio", "Explanation", "Fitted", "GradientNorm",
+    "Influence", "LayerMeta", "Linear", "LinearBayes", "LinearGeneral", "attack_layers", "bayes_optimal_accuracy",
+    "calibrate", "called_members", "cut", "drawn_target", "explain", "gradient_norms", "internal_influence",
     "last_layer_gradient_norm",
 ]  # fmt: skip
 

@@ -7,12 +7,12 @@ import numpy as np
 from miafast.tables import Array
 
 
-def calibrate(scores: Array, labels: Array, *, classes: int, alpha: float = 0.9) -> Array:
+def calibrate(scores: Array, labels: Array | None = None, *, classes: int = 1, alpha: float = 0.9) -> Array:
     """The alpha-quantile of the scores of every class: a record above it is called a member.
 
     Args:
         scores: [records] scores of records known not to be members (the attacker's own), higher = likelier a member.
-        labels: [records] class indices in [0, classes).
+        labels: [records] class indices in [0, classes); None takes all records for one class.
         classes: how many classes there are.
         alpha: share of non-members that must stay below, in (0, 1).
 
@@ -33,8 +33,8 @@ def calibrate(scores: Array, labels: Array, *, classes: int, alpha: float = 0.9)
     return np.array([np.quantile(each, alpha, method="higher") if len(each) else np.inf for each in of_class])
 
 
-def called_members(scores: Array, labels: Array, thresholds: Array) -> Array:
-    """Which records [records] bool lie above their own class's threshold.
+def called_members(scores: Array, labels: Array | None, thresholds: Array) -> Array:
+    """Which records [records] bool lie above their own class's threshold, or above the only one without labels.
 
     >>> called_members(np.array([0.1, 0.3, 0.95]), np.array([0, 0, 1]), np.array([0.2, 0.9]))
     array([False,  True,  True])
@@ -44,8 +44,11 @@ def called_members(scores: Array, labels: Array, thresholds: Array) -> Array:
     return above
 
 
-def _checked(scores: Array, labels: Array, classes: int) -> tuple[Array, Array]:
-    scores, labels = np.asarray(scores), np.asarray(labels)
+def _checked(scores: Array, labels: Array | None, classes: int) -> tuple[Array, Array]:
+    scores = np.asarray(scores)
+    if labels is None and classes != 1:
+        raise ValueError(f"labels is None with {classes} classes; give every record's class, or one threshold.")
+    labels = np.zeros(scores.shape, np.int64) if labels is None else np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(f"scores has shape {scores.shape}, labels {labels.shape}; give [records] each.")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:

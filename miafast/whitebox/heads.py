@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from miafast.ops.logit_confidence import logit_confidence
 from miafast.shadow import Recipe, train_modules
 from miafast.shadow.modules import architecture, torch_seeded
 from miafast.shadow.random import integer
@@ -51,9 +52,17 @@ class Centred(nn.Module):  # type: ignore[misc]
 
 def label_logit(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
     """The head's centred logit of each record's label, float64 [records]."""
+    return _logits(Centred(head), z)[np.arange(len(labels)), labels]
+
+
+def label_phi(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
+    """The head's logit-scaled confidence in each record's label, float64 [records]."""
+    return logit_confidence(_logits(head, z), labels)
+
+
+def _logits(head: nn.Module, z: torch.Tensor) -> Array:
     with torch.inference_mode():
-        logits = torch.cat([Centred(head)(part) for part in z.split(_BATCH)])
-    out: Array = logits.double().numpy()[np.arange(len(labels)), labels]
+        out: Array = torch.cat([head(part) for part in z.split(_BATCH)]).double().numpy()
     return out
 
 
