@@ -84,6 +84,17 @@ void define_lira(py::module_& m, const std::string& type) {
               py::gil_scoped_release released;
               lira_scores<T>(sides, records, queries, rules[0], to);
           });
+    m.def(("lira_at_once_" + type).c_str(),
+          [](const py::array& phi, const std::string& storage, const py::array& in_mask,
+             const py::array& target, const std::string& target_storage, const std::string& center,
+             const std::string& verdict, double floor, const py::tuple& tables, py::array& scores) {
+              const auto shadow = shadow_view(phi, storage, in_mask);
+              const auto asked = target_view(target, target_storage);
+              const auto rules = rules_view<T>(verdict, floor, tables);
+              T* to = static_cast<T*>(scores.mutable_data());
+              py::gil_scoped_release released;
+              lira_at_once<T>(shadow, asked, center_named(center), rules[0], to);
+          });
     m.def(("lira_leave_one_out_moments_" + type).c_str(),
           [](const py::array& phi, const std::string& storage, const py::array& in_mask, bool same_counts,
              const std::string& pooling, const py::array& shift, const py::array& sampling, double floor,

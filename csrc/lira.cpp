@@ -87,6 +87,15 @@ void lira_scores(const Sides<T>& sides, std::int64_t records, std::int64_t queri
     });
 }
 
+template <typename T>
+void lira_at_once(const Shadow& shadow, const Target& target, Center center, const Rules<T>& rules,
+                  T* scores) {
+    const auto kernel = MIAFAST_PICK(scores_at_once_of<T>);
+    parallel_for(shadow.records, 512, [&](std::int64_t begin, std::int64_t end) {
+        kernel(shadow, target, center, rules, begin, end, scores);
+    });
+}
+
 bool has_fixed_counts(const Shadow& shadow) {
     if (shadow.records == 0) return false;
     std::int64_t wanted = 0;
@@ -126,6 +135,7 @@ void lira_leave_one_out(const Shadow& shadow, Center center, bool same_counts,
     template void lira_sides<T>(const Shadow&, const Target&, Center, Pooling, const LogTables&,           \
                                 const Sides<T>&, Moments*);                                                \
     template void lira_scores<T>(const Sides<T>&, std::int64_t, std::int64_t, const Rules<T>&, T*);        \
+    template void lira_at_once<T>(const Shadow&, const Target&, Center, const Rules<T>&, T*);              \
     template void lira_leave_one_out_moments<T>(const Shadow&, bool, Pooling, const LogTables&, Moments*); \
     template void lira_leave_one_out<T>(const Shadow&, Center, bool, const std::vector<Rules<T>>&, T*);
 MIAFAST_LIRA(float)

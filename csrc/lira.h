@@ -79,10 +79,15 @@ template <typename T>
 void lira_sides(const Shadow& shadow, const Target& target, Center center, Pooling pooling,
                 const LogTables& logs, const Sides<T>& sides, Moments* moments);
 
-// Scores [records].
+// Scores [records] from them.
 template <typename T>
 void lira_scores(const Sides<T>& sides, std::int64_t records, std::int64_t queries, const Rules<T>& rules,
                  T* scores);
+
+// Scores [records] by rules that stand on no moments.
+template <typename T>
+void lira_at_once(const Shadow& shadow, const Target& target, Center center, const Rules<T>& rules,
+                  T* scores);
 
 // Whether every record is IN the same number of models, some but not all.
 bool has_fixed_counts(const Shadow& shadow);

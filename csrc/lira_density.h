@@ -77,16 +77,16 @@ inline V look_up(const Number<V>* table, const std::int32_t* at) {
 #endif
 }
 
-// a / b for b >= 1e-12, within an ulp or two; NaN where it overflows.
+// 1 / b for b >= 1e-12, within an ulp or two; NaN or 0 where b is not finite.
 template <typename V>
-inline V quotient(V a, V b) {
+MIAFAST_INLINE V inverse(V b) {
 #if MIAFAST_VECTOR_BYTES == 64
     if constexpr (sizeof(Number<V>) == 4) {
-        const V inverse = (V)_mm512_maskz_rcp14_ps(0xffff, (__m512)b), rough = a * inverse;
-        return rough + (a - b * rough) * inverse;
+        const V rough = (V)_mm512_maskz_rcp14_ps(0xffff, (__m512)b);
+        return rough + rough * (Number<V>{1} - b * rough);
     }
 #endif
-    return a / b;
+    return Number<V>{1} / b;
 }
 
 // n as a number of V.
@@ -125,47 +125,43 @@ MIAFAST_INLINE ByCount<V> look_up_all(const SideTables<Number<V>>& rule, const s
             rule.half_of_none + Number<V>{0.5} * n};
 }
 
-// Minus the logarithm of a density at z², up to its constant and its scale.
+// Minus the logarithm of a density at z² <= 1e36, up to its constant and its scale.
 template <bool student, typename V>
 MIAFAST_INLINE V tail_of(const ByCount<V>& of_count, V z) {
-    using Limits = std::numeric_limits<Number<V>>;
-    if (!student) return Number<V>{0.5} * min(z, broadcast<V>(Limits::infinity()));
-    return of_count.half * log1p(min(z, broadcast<V>(Limits::max())));
+    return student ? of_count.half * log1p(z) : Number<V>{0.5} * z;
 }
 
 // NaN for a distance or squares that are not finite.
 template <bool student, typename V>
-MIAFAST_INLINE V log_density(const SideTables<Number<V>>& rule, const ByCount<V>& of_count, Number<V> above,
-                             Number<V> floor, V distance, V squares) {
+inline V log_density(const ByCount<V>& of_count, V scale, V distance, V squares) {
     using T = Number<V>;
-    const V scale = scaled_squares(rule, above, floor, squares);
-    const V z = quotient(distance * distance * of_count.ratio, scale);
-    const V front = of_count.constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares);
-    return front - tail_of<student>(of_count, z);
+    constexpr T most = T{1e36f};
+    const V z = distance * distance * of_count.ratio * inverse(scale);
+    const V within = min(z, broadcast<V>(most)), beyond = min(z, broadcast<V>(std::numeric_limits<T>::max()));
+    V tail = tail_of<student>(of_count, within);
+    if (student) tail = select(z > broadcast<V>(most), of_count.half * log_of_normal(beyond), tail);
+    if (!student) tail = select(z > broadcast<V>(most), T{0.5} * z, tail);
+    return of_count.constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares) - tail;
 }
 
-// log(a / b) for normal a, b > 0: one logarithm where the quotient is normal too.
-template <typename V>
-MIAFAST_INLINE V log_of_quotient(V a, V b) {
-    using T = Number<V>;
-    constexpr T most = sizeof(T) == 4 ? T(1e37) : T(1e307);
-    const V q = quotient(a, b);
-    if (all_between(broadcast<V>(1 / most), q, broadcast<V>(most))) return log_of_normal(q);
-    return log_of_normal(a) - log_of_normal(b);
-}
-
-// The log density of the IN side less that of the OUT side, as of log_density() twice.
+// The log density of the IN side less that of the OUT side. Where numbers are ordinary, one logarithm is
+// enough for both scales.
 template <bool student_in, bool student_out, typename V, typename Tables>
 MIAFAST_INLINE V log_density_ratio(const Tables& rules, const ByCount<V>& of_in, const ByCount<V>& of_out,
                                    std::int64_t query, const Left<V>& left) {
     using T = Number<V>;
+    constexpr T most = T{1e36f};
     const V scale_in = scaled_squares(rules.in, rules.in.above[query], rules.floor, left.squares_in);
     const V scale_out = scaled_squares(rules.out, rules.out.above[query], rules.floor, left.squares_out);
-    const V z_in = quotient(left.distance_in * left.distance_in * of_in.ratio, scale_in);
-    const V z_out = quotient(left.distance_out * left.distance_out * of_out.ratio, scale_out);
-    const V finite = (T{0} * left.distance_in + T{0} * left.squares_in) +
-                     (T{0} * left.distance_out + T{0} * left.squares_out);
-    return (of_in.constant - of_out.constant) + T{0.5} * log_of_quotient(scale_out, scale_in) + finite +
+    const V over_in = inverse(scale_in), q = scale_out * over_in;
+    const V z_in = left.distance_in * left.distance_in * of_in.ratio * over_in;
+    const V z_out = left.distance_out * left.distance_out * of_out.ratio * inverse(scale_out);
+    if (!all_between(broadcast<V>(1 / most), q, broadcast<V>(most)) ||
+        !all_at_least(broadcast<V>(most), z_in + z_out)) {
+        return log_density<student_in>(of_in, scale_in, left.distance_in, left.squares_in) -
+               log_density<student_out>(of_out, scale_out, left.distance_out, left.squares_out);
+    }
+    return (of_in.constant - of_out.constant) + T{0.5} * log_of_normal(q) +
            (tail_of<student_out>(of_out, z_out) - tail_of<student_in>(of_in, z_in));
 }
 

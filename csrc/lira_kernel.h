@@ -21,9 +21,9 @@ template <bool student, typename V, typename T>
 MIAFAST_INLINE V density_at(const SideTables<T>& rule, const ByCount<V>& of_count,
                             const Measured<T>& measured, int side, std::int64_t lane, std::int64_t query,
                             T floor) {
-    return log_density<student, V>(rule, of_count, rule.above[query], floor,
-                                   load<V>(measured.distance[side] + lane),
-                                   load<V>(measured.squares[side] + lane));
+    const V squares = load<V>(measured.squares[side] + lane);
+    return log_density<student>(of_count, scaled_squares(rule, rule.above[query], floor, squares),
+                                load<V>(measured.distance[side] + lane), squares);
 }
 
 // Calls body(student IN, student OUT) with the rules' answers as types.
@@ -91,39 +91,82 @@ inline void measure(const Sums<T>& sums, const double* __restrict target, const 
     std::copy_n(sums.counts[side], width, measured.counts[side]);
 }
 
+// A block of records, and what a target's signals are on both sides of it.
+template <typename T>
+class Asked {
+    const Target& target_;
+    const double pivot_;
+    Arena arena_;
+    std::optional<Medians<T>> medians_;
+    double* signals_;
+
+  public:
+    Sums<T> sums;
+    Measured<T> measured;
+
+    Asked(const Shadow& shadow, const Target& target, Center center, Pooling pooling)
+        : target_(target),
+          pivot_(pooling == Pooling::total ? first_signal(shadow) : 0.0),
+          signals_(arena_.take<double>(Sums<T>::records_for(shadow))),
+          sums(shadow),
+          measured(arena_, Sums<T>::records_for(shadow)) {
+        if (center == Center::median) medians_.emplace(shadow.models, sums.most);
+    }
+
+    void read(std::int64_t first, std::int64_t count, std::int64_t query) {
+        sums.read(first, count, query);
+        if (medians_) medians_->find(sums);
+        std::fill(signals_, signals_ + sums.most, 0.0);
+        copy_signals(target_.storage,
+                     target_.phi + first * target_.record_stride + query * target_.query_stride,
+                     target_.record_stride, count, signals_);
+        for (const int side : {in, out}) {
+            measure(sums, signals_, medians_ ? medians_->center[side] : sums.mean[side], pivot_, side,
+                    measured);
+        }
+    }
+};
+
 // The sides of records [begin, end), and the moments of both sides over them.
 template <typename T>
 void sides_of(const Shadow& shadow, const Target& target, Center center, Pooling pooling,
               const LogTables& logs, std::int64_t begin, std::int64_t end, const Sides<T>& sides,
               Moments* moments) {
-    Arena arena;
-    Sums<T> sums(shadow);
-    const std::int64_t most = sums.most, records = shadow.records;
-    const double pivot = pooling == Pooling::total ? first_signal(shadow) : 0.0;
-    const Measured<T> measured(arena, most);
-    std::optional<Medians<T>> medians;
-    if (center == Center::median) medians.emplace(shadow.models, most);
-    double* signals = arena.take<double>(most);
+    Asked<T> block(shadow, target, center, pooling);
+    const std::int64_t most = block.sums.most, records = shadow.records;
     for (std::int64_t first = begin; first < end; first += most) {
         const std::int64_t count = std::min(most, end - first);
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
-            sums.read(first, count, query);
-            if (medians) medians->find(sums);
-            std::fill(signals, signals + most, 0.0);
-            copy_signals(target.storage,
-                         target.phi + first * target.record_stride + query * target.query_stride,
-                         target.record_stride, count, signals);
+            block.read(first, count, query);
             for (const int side : {in, out}) {
-                measure(sums, signals, medians ? medians->center[side] : sums.mean[side], pivot, side,
-                        measured);
                 const std::int64_t plane = side * shadow.queries + query, at = plane * records + first;
-                std::memcpy(sides.distance + at, measured.distance[side], count * sizeof(T));
-                std::memcpy(sides.squares + at, measured.squares[side], count * sizeof(T));
-                std::memcpy(sides.counts + side * records + first, measured.counts[side],
+                std::memcpy(sides.distance + at, block.measured.distance[side], count * sizeof(T));
+                std::memcpy(sides.squares + at, block.measured.squares[side], count * sizeof(T));
+                std::memcpy(sides.counts + side * records + first, block.measured.counts[side],
                             count * sizeof(std::int32_t));
-                if (pooling == Pooling::none) continue;
-                add_moments(measured, side, sums.width, pooling, logs, moments + plane);
+                add_moments(block.measured, side, block.sums.width, pooling, logs, moments + plane);
             }
+        }
+    }
+}
+
+// Scores of records [begin, end) by rules that need to know nothing about other records.
+template <typename T>
+void scores_at_once_of(const Shadow& shadow, const Target& target, Center center, const Rules<T>& rules,
+                       std::int64_t begin, std::int64_t end, T* scores) {
+    Asked<T> block(shadow, target, center, Pooling::none);
+    const std::int64_t most = block.sums.most;
+    Arena arena;
+    const TablesOf<T> tables(rules, rules.models, arena);
+    T* sum = arena.take<T>(most);
+    for (std::int64_t first = begin; first < end; first += most) {
+        const std::int64_t count = std::min(most, end - first);
+        for (std::int64_t query = 0; query < shadow.queries; ++query) {
+            block.read(first, count, query);
+            score(block.measured, 0, block.sums.width, query, tables, sum);
+        }
+        for (std::int64_t lane = 0; lane < count; ++lane) {
+            scores[first + lane] = sum[lane] / static_cast<T>(shadow.queries);
         }
     }
 }
@@ -199,6 +242,7 @@ inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_
     const auto of = [&](const SideTables<T>& side, const std::int32_t* at) {
         return look_up_all<V, how>(side, at);
     };
+    const Row<T> row = block.row(model);
     if (how != Lookup::same) block.count(model, begin, end);
     auto of_in = of(rules.in, counts_in + begin), of_out = of(rules.out, counts_out + begin);
     for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
@@ -206,7 +250,7 @@ inline void score_differences(LeftOut<T>& block, std::int64_t model, std::int64_
             of_in = of(rules.in, counts_in + lane);
             of_out = of(rules.out, counts_out + lane);
         }
-        const Left<V> left = block.leave_out(model, lane);
+        const Left<V> left = block.leave_out(row, lane);
         const V score = log_density_ratio<student_in, student_out>(rules, of_in, of_out, query, left);
         streamed ? stream<V>(to + lane, score) : keep_score<V>(to + lane, score, query);
     }

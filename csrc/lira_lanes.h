@@ -30,6 +30,14 @@ inline F32 select(Lanes16 mask, F32 yes, F32 no) {
 inline F64 select(Lanes8 mask, F64 yes, F64 no) {
     return (F64)_mm512_mask_blend_pd(mask.bits, (__m512d)no, (__m512d)yes);
 }
+inline void store_where(Lanes16 mask, float* to, F32 x) { _mm512_mask_storeu_ps(to, mask.bits, (__m512)x); }
+inline void store_where(Lanes8 mask, double* to, F64 x) { _mm512_mask_storeu_pd(to, mask.bits, (__m512d)x); }
+inline void store_where_not(Lanes16 mask, float* to, F32 x) {
+    _mm512_mask_storeu_ps(to, _knot_mask16(mask.bits), (__m512)x);
+}
+inline void store_where_not(Lanes8 mask, double* to, F64 x) {
+    _mm512_mask_storeu_pd(to, _knot_mask8(mask.bits), (__m512d)x);
+}
 inline bool any(I64 mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0; }
 inline bool any(I32 mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
 // Compared into a mask register, which `any` of a comparison is not.
@@ -108,6 +116,15 @@ inline void copy_signals(Storage storage, const char* from, std::int64_t stride,
         case Storage::float64:
             return copy_row<double>(from, stride, count, to);
     }
+}
+
+template <typename Mask, typename V>
+inline void store_where(const Mask& mask, Number<V>* to, V x) {
+    store<V>(to, select(mask, x, load<V>(to)));
+}
+template <typename Mask, typename V>
+inline void store_where_not(const Mask& mask, Number<V>* to, V x) {
+    store<V>(to, select(mask, load<V>(to), x));
 }
 
 // What signals are counted from in Pooling::total, so that a large mean costs no digits.

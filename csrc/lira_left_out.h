@@ -8,6 +8,15 @@ struct Left {
     V distance_in, distance_out, squares_in, squares_out;
 };
 
+// One signal per lane, on one side, that is to be left out: a model's, or a model's of the lane's own.
+template <typename T>
+struct Row {
+    const T* signals;
+    const std::uint8_t* mask;
+    std::int64_t model;
+    const std::int32_t* models;  // in place of `model`, or null
+};
+
 template <typename T>
 class LeftOut {
     using V = VectorOf<T>;
@@ -23,6 +32,10 @@ class LeftOut {
     // With same counts: where the centre is from that of all models, and the squares, without the last one
     // of the side that was left out.
     Both<T> shift_now_, squares_now_;
+    // With same counts: the first model on the other side than model 0.
+    T* other_signals_;
+    std::uint8_t* other_mask_;
+    std::int32_t* other_models_;
 
   public:
     Sums<T> sums;
@@ -39,6 +52,9 @@ class LeftOut {
           offset_(arena_, Sums<T>::records_for(shadow)),
           shift_now_(arena_, Sums<T>::records_for(shadow)),
           squares_now_(arena_, Sums<T>::records_for(shadow)),
+          other_signals_(arena_.take<T>(Sums<T>::records_for(shadow))),
+          other_mask_(arena_.take<std::uint8_t>(Sums<T>::records_for(shadow))),
+          other_models_(arena_.take<std::int32_t>(Sums<T>::records_for(shadow))),
           sums(shadow),
           measured(arena_, Sums<T>::records_for(shadow)) {
         if (center == Center::median) medians_.emplace(shadow.models, sums.most);
@@ -63,18 +79,30 @@ class LeftOut {
         }
     }
 
-    // Before some vectors' models are left out, from the last down to model 0. With same counts they are left
-    // out here once from where every lane has met an IN and an OUT model, to know the first of each.
-    void start(std::int64_t begin, std::int64_t end) {
+    Row<T> row(std::int64_t model) const { return {sums.rows[model], sums.masks[model], model, nullptr}; }
+
+    // Calls body(row) with rows that hold the first model of each side, before some vectors' models are left
+    // out from the last down to model 0: with same counts that is where the other side begins.
+    template <typename Body>
+    void start(std::int64_t begin, std::int64_t end, const Body& body) {
         if (!same_counts_) return;
-        for (std::int64_t model = first_of_both(begin, end); model >= 0; --model) measure(model, begin, end);
+        find_other(begin, end);
+        body(Row<T>{other_signals_, other_mask_, 0, other_models_});
+        body(row(0));
+    }
+
+    void start(std::int64_t begin, std::int64_t end) {
+        start(begin, end, [&](const Row<T>& first) {
+            for (std::int64_t lane = begin; lane < end; lane += lanes<V>) leave_out(first, lane);
+            count(0, begin, end);
+        });
     }
 
     // What this model's signals are, at one vector, against the others' . With same counts the other side
     // lacks a model too: the next one cyclically, what was left of whose side without it is still at hand.
-    MIAFAST_INLINE Left<V> leave_out(std::int64_t model, std::int64_t lane) {
-        const std::uint8_t* mask_at = sums.masks[model] + lane;
-        const T* at = sums.rows[model] + lane;
+    MIAFAST_INLINE Left<V> leave_out(const Row<T>& row, std::int64_t lane) {
+        const std::uint8_t* mask_at = row.mask + lane;
+        const T* at = row.signals + lane;
         MIAFAST_PREFETCH(at + sums.width);  // the next block's, which is read while this one is computed with
         MIAFAST_PREFETCH(mask_at + sums.width);
         const auto mask = load_mask<V>(mask_at);
@@ -86,7 +114,7 @@ class LeftOut {
         const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
         const V left = around - d * away;
         if (medians_ || !all_at_least(left, T{0.0625} * around)) {
-            leave_out_in_double(model, lane);
+            leave_out_in_double(row, lane);
             return {load<V>(measured.distance[in] + lane), load<V>(measured.distance[out] + lane),
                     load<V>(measured.squares[in] + lane), load<V>(measured.squares[out] + lane)};
         }
@@ -99,34 +127,42 @@ class LeftOut {
         const V shift_in = load<V>(shift_now_[in] + lane), shift_out = load<V>(shift_now_[out] + lane);
         const V squares_in = select(mask, squares, load<V>(squares_now_[in] + lane));
         const V squares_out = select(mask, load<V>(squares_now_[out] + lane), squares);
-        store<V>(squares_now_[in] + lane, squares_in);
-        store<V>(squares_now_[out] + lane, squares_out);
-        store<V>(shift_now_[in] + lane, select(mask, d - away, shift_in));
-        store<V>(shift_now_[out] + lane, select(mask, shift_out, d - away));
+        store_one(mask, squares_now_, lane, squares);
+        store_one(mask, shift_now_, lane, d - away);
         return {select(mask, away, d_in - shift_in), select(mask, d_out - shift_out, away), squares_in,
                 squares_out};
     }
 
+    // Whether all squares of a block that was read are finite.
+    bool all_finite() const {
+        V zero{};
+        for (const int side : {in, out}) {
+            for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>)
+                zero += T{0} * load<V>(squares_[side] + lane);
+        }
+        return sum_of_lanes(zero) == 0;
+    }
+
     // Only the squares of the model's own side without its signal.
     template <typename Mask>
-    MIAFAST_INLINE V squares_left(std::int64_t model, std::int64_t lane, const Mask& mask) {
-        const T* at = sums.rows[model] + lane;
+    MIAFAST_INLINE V squares_left(const Row<T>& row, std::int64_t lane, const Mask& mask) {
+        const T* at = row.signals + lane;
         MIAFAST_PREFETCH(at + sums.width);
-        MIAFAST_PREFETCH(sums.masks[model] + lane + sums.width);
+        MIAFAST_PREFETCH(row.mask + lane + sums.width);
         const auto own = [&](const Both<T>& of) {
             return select(mask, load<V>(of[in] + lane), load<V>(of[out] + lane));
         };
         const V d = load<V>(at) - own(near_) - own(rest_), around = own(squares_);
         const V left = around - d * (d * own(gain_));
-        if (all_at_least(left, T{0.0625} * around)) return max(V{}, left);
-        leave_out_in_double(model, lane);
+        if (all_at_least(left, T{0.0625} * around)) return left;
+        leave_out_in_double(row, lane);
         return own(measured.squares);
     }
 
     // leave_out() of lanes [begin, end), and the models that it is against, kept in `measured`.
     void measure(std::int64_t model, std::int64_t begin, std::int64_t end) {
         for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
-            const Left<V> left = leave_out(model, lane);
+            const Left<V> left = leave_out(row(model), lane);
             store<V>(measured.distance[in] + lane, left.distance_in);
             store<V>(measured.distance[out] + lane, left.distance_out);
             store<V>(measured.squares[in] + lane, left.squares_in);
@@ -147,17 +183,6 @@ class LeftOut {
             to_in[lane] = std::max(all_in[lane] - (always | own), 0);
             to_out[lane] = std::max(all_out[lane] - (always | (1 - own)), 0);
         }
-    }
-
-    // The last of some lanes' first IN and first OUT models.
-    std::int64_t first_of_both(std::int64_t begin, std::int64_t end) const {
-        std::vector<std::uint8_t> seen(end - begin);
-        for (std::int64_t lane = std::max(begin, sums.count); lane < end; ++lane) seen[lane - begin] = 3;
-        for (std::size_t model = 0; model < sums.rows.size(); ++model) {
-            if (all_have_both(sums.masks[model] + begin, end - begin, seen.data()))
-                return static_cast<std::int64_t>(model);
-        }
-        return static_cast<std::int64_t>(sums.rows.size()) - 1;
     }
 
   private:
@@ -184,10 +209,10 @@ class LeftOut {
     }
 
     // One vector's lanes, one after the other.
-    void leave_out_in_double(std::int64_t model, std::int64_t begin) {
+    void leave_out_in_double(const Row<T>& row, std::int64_t begin) {
         for (std::int64_t lane = begin; lane < begin + lanes<V>; lane += lanes<F64>) {
-            const auto mask = load_mask<F64>(sums.masks[model] + lane);
-            const F64 x = load_wide(sums.rows[model] + lane);
+            const auto mask = load_mask<F64>(row.mask + lane);
+            const F64 x = load_wide(row.signals + lane);
             const auto own = [&](const Both<double>& of) {
                 return select(mask, load<F64>(of[in] + lane), load<F64>(of[out] + lane));
             };
@@ -199,7 +224,7 @@ class LeftOut {
             if (medians_) center = medians_->without(x, mask, lane);
             const F64 squares = max(F64{}, left);
             keep(lane, mask, x, center, squares);
-            if (!all_at_least(left, 1e-5 * around)) repair(model, lane, center, squares);
+            if (!all_at_least(left, 1e-5 * around)) repair(row, lane, center, squares);
         }
     }
 
@@ -228,17 +253,17 @@ class LeftOut {
 
     // Where taking a model out left next to nothing of the squares, or it alone may have spoilt them, they
     // are added up anew.
-    void repair(std::int64_t model, std::int64_t begin, F64 centers, F64 left) {
+    void repair(const Row<T>& row, std::int64_t begin, F64 centers, F64 left) {
         double center[lanes<F64>], squares[lanes<F64>];
         store<F64>(center, centers);
         store<F64>(squares, left);
         for (std::int64_t i = 0, lane = begin; i < lanes<F64>; ++i, ++lane) {
-            const int own = sums.masks[model][lane] != 0 ? in : out;
+            const int own = row.mask[lane] != 0 ? in : out;
             if (lane >= sums.count || sums.counts[own][lane] < 2) continue;
-            const double x = sums.rows[model][lane];
+            const double x = row.signals[lane];
             if (!(squares[i] < 1.1e-5 * sums.squares[own][lane]) && std::isfinite(x * x)) continue;
             double mean;
-            sums.describe_exactly(lane, own, model, &mean, &squares[i]);
+            sums.describe_exactly(lane, own, row.models ? row.models[lane] : row.model, &mean, &squares[i]);
             if (!medians_) center[i] = mean;
             measured.distance[own][lane] = static_cast<T>(x - center[i]);
             measured.squares[own][lane] = static_cast<T>(squares[i]);
@@ -249,13 +274,38 @@ class LeftOut {
         }
     }
 
-    static bool all_have_both(const std::uint8_t* __restrict mask, std::int64_t width,
-                              std::uint8_t* __restrict seen) {
-        std::uint8_t by_all = 3;
-        for (std::int64_t lane = 0; lane < width; ++lane) {
-            seen[lane] |= static_cast<std::uint8_t>(1 + (mask[lane] == 0));
-            by_all &= seen[lane];
+    // Finds the first model on the other side than model 0, which no lane lacks but those beyond the records.
+    void find_other(std::int64_t begin, std::int64_t end) {
+        const std::uint8_t* first = sums.masks[0];
+        for (std::int64_t lane = begin; lane < end; ++lane) {
+            other_mask_[lane] = first[lane] == 0;
+            other_models_[lane] = 0;
         }
-        return by_all == 3;
+        bool all = false;
+        for (std::int32_t model = 1; !all && model < static_cast<std::int32_t>(sums.rows.size()); ++model) {
+            all = find_other_in(model, begin, std::min(end, sums.count));
+        }
+        for (std::int64_t lane = begin; lane < end; ++lane) {
+            other_signals_[lane] = sums.rows[other_models_[lane]][lane];
+        }
+    }
+
+    bool find_other_in(std::int32_t model, std::int64_t begin, std::int64_t end) {
+        const std::uint8_t* __restrict mask = sums.masks[model];
+        const std::uint8_t* __restrict other = other_mask_;
+        std::int32_t* __restrict to = other_models_;
+        std::int32_t fewest = 1;
+        for (std::int64_t lane = begin; lane < end; ++lane) {
+            to[lane] = to[lane] == 0 && (mask[lane] != 0) == (other[lane] != 0) ? model : to[lane];
+            fewest = std::min(fewest, to[lane]);
+        }
+        return fewest == 1;
+    }
+
+    // One side's numbers, the other's kept.
+    template <typename Mask>
+    static void store_one(const Mask& mask, const Both<T>& to, std::int64_t lane, V x) {
+        store_where(mask, to[in] + lane, x);
+        store_where_not(mask, to[out] + lane, x);
     }
 };

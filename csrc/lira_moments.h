@@ -132,8 +132,7 @@ class LeftOutLogs {
         for (const int side : {in, out}) {
             fewest = std::min(fewest, *std::min_element(sums.counts[side], sums.counts[side] + sums.width));
         }
-        if (fewest < 3) return false;
-        F64 zero{};
+        if (fewest < 3 || !block.all_finite()) return false;
         for (const int side : {in, out}) {
             total_[side] = {static_cast<double>(sums.width), 0, 0, 0};
             for (std::int64_t lane = 0; lane < sums.width; ++lane) {
@@ -142,8 +141,6 @@ class LeftOutLogs {
                 lost_[side][lane] = static_cast<T>(logs_.sampling[n - 1] - logs_.sampling[n]);
                 total_[side].sampling += logs_.sampling[n - same_counts_];
             }
-            for (std::int64_t lane = 0; lane < sums.width; lane += lanes<F64>)
-                zero += 0.0 * load<F64>(sums.squares[side] + lane);
             if (same_counts_) continue;
             for (std::int64_t lane = 0; lane < sums.width; lane += lanes<V>) {
                 T shift[lanes<V>], squares[lanes<V>];
@@ -155,27 +152,28 @@ class LeftOutLogs {
             }
             add_now(side, 0, sums.width);
         }
-        return sum_of_lanes(zero) == 0;  // not where some squares are not finite
+        return true;
     }
 
     // Before some vectors' models are left out, as LeftOut's start().
     void start(LeftOut<T>& block, std::int64_t begin, std::int64_t end) {
         if (!same_counts_) return;
-        for (std::int64_t model = block.first_of_both(begin, end); model >= 0; --model) {
+        block.start(begin, end, [&](const Row<T>& first) {
             for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
-                const auto mask = load_mask<V>(block.sums.masks[model] + lane);
-                keep(lane, mask, without(block, model, lane, mask));
+                const auto mask = load_mask<V>(first.mask + lane);
+                keep(lane, mask, without(block, first, lane, mask));
             }
-        }
+        });
         for (const int side : {in, out}) add_now(side, begin, end);
     }
 
     // Adds what is left without a model in lanes [begin, end).
     void add(LeftOut<T>& block, std::int64_t model, std::int64_t begin, std::int64_t end) {
+        const Row<T> row = block.row(model);
         Change to = changes_[model];
         for (std::int64_t lane = begin; lane < end; lane += lanes<V>) {
-            const auto mask = load_mask<V>(block.sums.masks[model] + lane);
-            const V e = without(block, model, lane, mask), now = own(now_, lane, mask);
+            const auto mask = load_mask<V>(row.mask + lane);
+            const V e = without(block, row, lane, mask), now = own(now_, lane, mask);
             const V change = e - now, of_square = change * (e + now);
             const auto add_to = [&](V* sums, V more) {
                 sums[in] = select(mask, sums[in] + more, sums[in]);
@@ -218,14 +216,14 @@ class LeftOutLogs {
 
     template <typename Mask>
     void keep(std::int64_t lane, const Mask& mask, V e) {
-        store<V>(now_[in] + lane, select(mask, e, load<V>(now_[in] + lane)));
-        store<V>(now_[out] + lane, select(mask, load<V>(now_[out] + lane), e));
+        store_where(mask, now_[in] + lane, e);
+        store_where_not(mask, now_[out] + lane, e);
     }
 
     // e of a model's own side without its signal.
     template <typename Mask>
-    MIAFAST_INLINE V without(LeftOut<T>& block, std::int64_t model, std::int64_t lane, const Mask& mask) {
-        return log_of(block.squares_left(model, lane, mask)) + own(after_, lane, mask);
+    MIAFAST_INLINE V without(LeftOut<T>& block, const Row<T>& row, std::int64_t lane, const Mask& mask) {
+        return log_of(block.squares_left(row, lane, mask)) + own(after_, lane, mask);
     }
 
     void add_now(int side, std::int64_t begin, std::int64_t end) {
@@ -240,7 +238,6 @@ class LeftOutLogs {
     }
 
     V log_of(V squares) const {
-        const V floor = broadcast<V>(static_cast<T>(logs_.floor));
-        return log_of_normal(max(floor, squares)) + T{0} * squares;
+        return log_of_normal(max(broadcast<V>(static_cast<T>(logs_.floor)), squares));
     }
 };

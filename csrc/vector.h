@@ -415,25 +415,25 @@ MIAFAST_INLINE V log_of_normal(V x) {
 // The same by thirty-seconds: 1 + f = m in [3/4, 3/2), m = (1 + r) / c with c from a table of two registers,
 // and log x = k log 2 - log c + log(1 + r). Next to 1 c is 1, so that no digit is lost there.
 struct Log32 {
-    __m512 m;   // mantissa
+    F32 m, c;   // mantissa
     __m512i k;  // exponent << 23
     explicit Log32(F32 x) {
-        m = _mm512_maskz_getmant_ps(0xffff, (__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
-        k = bits_as<__m512i>(bits_as<U32>(x) - bits_as<U32>((F32)m));
-    }
-    static __m512 look_up(const float* table, __m512i at) {
-        return _mm512_permutex2var_ps(_mm512_loadu_ps(table), at, _mm512_loadu_ps(table + 16));
-    }
-    // `more`: what x was rounded by, times 2^-k.
-    MIAFAST_INLINE F32 log(F32 more) const {
         // clang-format off
-        alignas(64) static const float c[] = {
+        alignas(64) static const float reciprocal[] = {
             1.0f, 0.9552238583564758f, 0.9275362491607666f, 0.9014084339141846f, 0.8767123222351074f, 0.8533333539962769f,
             0.8311688303947449f, 0.8101266026496887f, 0.790123462677002f, 0.7710843086242676f, 0.7529411911964417f, 0.7356321811676025f,
             0.7191011309623718f, 0.7032967209815979f, 0.6881720423698425f, 0.6736842393875122f, 1.3195875883102417f, 1.2929292917251587f,
             1.2673267126083374f, 1.2427184581756592f, 1.2190476655960083f, 1.1962616443634033f, 1.174311876296997f, 1.1531531810760498f,
             1.1327433586120605f, 1.1130434274673462f, 1.0940171480178833f, 1.0756303071975708f, 1.0578511953353882f, 1.0406503677368164f,
             1.0240000486373901f, 1.0f};
+        // clang-format on
+        m = (F32)_mm512_maskz_getmant_ps(0xffff, (__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+        k = bits_as<__m512i>(bits_as<U32>(x) - bits_as<U32>(m));
+        c = look_up(reciprocal);
+    }
+    // The logarithm of (1 + r) / c 2^k.
+    MIAFAST_INLINE F32 log(F32 r) const {
+        // clang-format off
         alignas(64) static const float minus_log_c[] = {
             0.0f, 0.045809559524059296f, 0.0752234011888504f, 0.1037968099117279f, 0.13157635927200317f, 0.15860500931739807f,
             0.18492233753204346f, 0.2105647474527359f, 0.23556606471538544f, 0.25995755195617676f, 0.2837681472301483f, 0.3070250451564789f,
@@ -442,17 +442,23 @@ struct Log32 {
             -0.12464243918657303f, -0.10709808766841888f, -0.08985637873411179f, -0.07290682196617126f, -0.05623967573046684f, -0.039845872670412064f,
             -0.023716574534773827f, 0.0f};
         // clang-format on
-        const __m512i at = bits_as<__m512i>(bits_as<U32>((F32)m) >> (OfFloat::mantissa - 5));
-        const F32 of_c = (F32)look_up(c, at);
-        const F32 r = ((F32)m * of_c - 1.0f) + more * of_c;
         F32 p = r * -0.24398042f + 0.33336634f;
         p = p * r - 0.50000122f;
-        const F32 rest = (p * (r * r) + r) + (F32)look_up(minus_log_c, at);
+        const F32 rest = (p * (r * r) + r) + look_up(minus_log_c);
         const F32 exponent = (F32)_mm512_maskz_cvtepi32_ps(0xffff, k);
         return exponent * (OfFloat::ln2 / (1 << OfFloat::mantissa)) + rest;
     }
+
+  private:
+    F32 look_up(const float* table) const {
+        const __m512i at = bits_as<__m512i>(bits_as<U32>(m) >> (OfFloat::mantissa - 5));
+        return (F32)_mm512_permutex2var_ps(_mm512_loadu_ps(table), at, _mm512_loadu_ps(table + 16));
+    }
 };
-MIAFAST_INLINE F32 log_of_normal(F32 x) { return Log32(x).log(F32{}); }
+MIAFAST_INLINE F32 log_of_normal(F32 x) {
+    const Log32 parts(x);
+    return parts.log(parts.m * parts.c - 1.0f);
+}
 #endif
 
 // log(x) for every x: -infinity for 0, NaN below, denormals, infinity, NaN. About 1 ulp.
@@ -478,8 +484,8 @@ inline V log(V x) {
     return select(x != x, x, result);
 }
 
-// log(1 + x) for finite x >= 0, relative accuracy kept for small x: what 1 + x rounds away is scaled like the
-// rest and added again.
+// log(1 + x) for 0 <= x <= 1e36, relative accuracy kept for small x: what 1 + x rounds away is scaled like
+// the rest and added again.
 template <typename V>
 MIAFAST_INLINE V log1p(V x) {
     using C = Of<V>;
@@ -496,10 +502,10 @@ MIAFAST_INLINE V log1p(V x) {
 }
 
 #if MIAFAST_VECTOR_BYTES == 64
+// With c and k of 1 + x as it rounds: 2^-k c (1 + x) - 1 is 2^-k c x + (2^-k c - 1), which needs no 1 + x.
 MIAFAST_INLINE F32 log1p(F32 x) {
-    const F32 u = x + 1.0f;
-    const Log32 parts(u);
-    const F32 scale = bits_as<F32>(OfFloat::one - bits_as<U32>(parts.k));
-    return parts.log((x - (u - 1.0f)) * scale);
+    const Log32 parts(x + 1.0f);
+    const F32 scaled = bits_as<F32>(bits_as<U32>(parts.c) - bits_as<U32>(parts.k));
+    return parts.log(scaled * x + (scaled - 1.0f));
 }
 #endif

@@ -75,23 +75,21 @@ def lira(
     tail: str = "one-sided",
 ) -> Array:
     models, records, queries = shadow.shape
-    dtype = result_dtype(target, shadow)
-    sides = [np.empty((2, queries, records), dtype) for _ in range(2)] + [np.empty((2, records), np.int32)]
+    dtype, pooling = result_dtype(target, shadow), lira_tables.POOLING[variance]
+    stored = (*_stored(shadow), in_mask, *_stored(target))
     moments = np.zeros((1, 2, queries, 4))
-    getattr(_native, f"lira_sides_{dtype}")(
-        *_stored(shadow),
-        in_mask,
-        *_stored(target),
-        center,
-        lira_tables.POOLING[variance],
-        *log_variance_shift(models),
-        VARIANCE_FLOOR,
-        *sides,
-        moments,
-    )
-    rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
     scores = _empty((records,), dtype)
-    getattr(_native, f"lira_scores_{dtype}")(*sides, _verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores)
+    if pooling != "none":
+        sides = [np.empty((2, queries, records), dtype) for _ in range(2)] + [np.empty((2, records), np.int32)]
+        getattr(_native, f"lira_sides_{dtype}")(
+            *stored, center, pooling, *log_variance_shift(models), VARIANCE_FLOOR, *sides, moments
+        )
+    rules = lira_tables.tables(lira_tables.priors_of(moments, variance, mode), variance, models, dtype)
+    how = (_verdict(mode, tail), VARIANCE_FLOOR, tuple(rules), scores)
+    if pooling != "none":
+        getattr(_native, f"lira_scores_{dtype}")(*sides, *how)
+    else:
+        getattr(_native, f"lira_at_once_{dtype}")(*stored, center, *how)
     return scores
 
 
