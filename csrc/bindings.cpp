@@ -16,6 +16,19 @@ PYBIND11_MODULE(_native, m) {
           "For tests: use nothing above this instruction set.");
     m.def("thread_count", &miafast::thread_count, "The processors that this process may run on.");
 
+    m.def(
+        "touch",
+        [](py::array& memory) {
+            auto* bytes = static_cast<volatile char*>(memory.mutable_data());
+            const std::int64_t size = memory.nbytes();
+            py::gil_scoped_release released;
+            constexpr std::int64_t page = 4096;
+            miafast::parallel_for(size, 512 * page, [&](std::int64_t begin, std::int64_t end) {
+                for (std::int64_t at = begin; at < end; at += page) bytes[at] = 0;
+            });
+        },
+        "Writes to every page of new memory, which is when the system makes it.");
+
     bind_signals(m);
     bind_lira(m);
     bind_roc(m);

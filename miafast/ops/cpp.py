@@ -121,12 +121,16 @@ def lira_leave_one_out(
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """np.empty from a cache line on, as a vector stored across two lines costs twice; a large one from a huge page on,
-    as a thousand small ones take longer to come by than to fill."""
+    as a thousand small ones take longer to come by than to fill; many of those are made at once, as a kernel that
+    waits for them here and there loses what is in the caches."""
     size = math.prod(shape) * dtype.itemsize
     line = HUGE_PAGE if size >= HUGE_PAGE else 64
     memory = np.empty(size + line, np.uint8)
     start = -memory.ctypes.data % line
-    return memory[start : start + size].view(dtype).reshape(shape)
+    memory = memory[start : start + size]
+    if size >= 16 * HUGE_PAGE:
+        _native.touch(memory)
+    return memory.view(dtype).reshape(shape)
 
 
 def _verdict(mode: str, tail: str) -> str:
