@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Between calls: thread pools (OpenMP's, for one) spin for a moment after their work, on the next one's core.
+#: Between functions: thread pools (OpenMP's, for one) spin for a moment after their work, on the next one's core.
 REST_S = 0.01
-#: A quick function is called this often, or for this long, in each round.
-CALLS_PER_ROUND, SECONDS_PER_ROUND = 5, 0.05
+#: A function quicker than SLOW_S is called again in each round, this often or for this long, and the first call, on
+#: processors that rested and caches that others filled, does not count.
+SLOW_S, CALLS_PER_ROUND, SECONDS_PER_ROUND = 0.5, 5, 0.05
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,20 @@ def interleaved(
 
 
 def _calls(function: Callable[[], Any]) -> list[float]:
+    time.sleep(REST_S)
+    first = _seconds(function)
+    if first > SLOW_S:
+        return [first]
     taken: list[float] = []
     while not taken or (len(taken) < CALLS_PER_ROUND and sum(taken) < SECONDS_PER_ROUND):
-        time.sleep(REST_S)
-        began = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - began)
+        taken.append(_seconds(function))
     return taken
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
 
 
 def ratios(slow: list[float], fast: list[float]) -> Spread:
