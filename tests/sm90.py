@@ -38,6 +38,10 @@ NAMES = {
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
     "trimmed_mean": (),
+    "above_class_threshold": (),
+    "higher_share": (),
+    "population_share": (),
+    "lira_released_code": (),
     "negative_loss": (),
     "log_ratio": (),
     "log_ratio_leave_one_out": (),

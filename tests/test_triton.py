@@ -19,6 +19,7 @@ pytest.importorskip("triton")
 
 import miafast as mf  # noqa: E402
 import miafast.ops.triton  # noqa: E402
+from miafast import attacks  # noqa: E402
 from miafast.ops import dispatch  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case, bfloat16  # noqa: E402
@@ -246,3 +247,40 @@ def test_contracts_see_shapes_and_dtypes_of_arrays_on_a_device() -> None:
     assert outline.dtype == dispatch.BFLOAT16
     assert isinstance(outline, dispatch.Outline)
     assert dispatch._outline(torch.zeros(3, dtype=torch.bool, device="meta")).dtype == np.bool_
+
+
+@interpreted
+def test_every_attack_scores_tensors_on_a_device_as_it_scores_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that attacks do to signals around their ops works on tensors; here ops are their device twins."""
+    draw = np.random.default_rng(0)
+    in_mask = draw.random((9, 40)).argsort(axis=0) < 5
+    phi = draw.normal(size=(9, 40, 2)) + in_mask[:, :, None]
+    loss, noisy, labels = np.log1p(np.exp(-phi)), draw.exponential(size=(9, 40, 6)), np.arange(40) % 3
+    wanted = [
+        (mf.LiRA(queries="multivariate"), {}), (mf.LiRA(queries="multivariate", mode="offline"), {}),
+        (mf.LiRA.released_code(), {}), (mf.LiRA(), {}), (mf.RMIA(), {}), (mf.Threshold(), {}),
+        (attacks.Watson(), {}), (attacks.Sablayrolles(), {}), (attacks.AttackP(), {}), (attacks.AttackR(), {}),
+        (attacks.AttackR("linear"), {}), (attacks.AttackR("logit"), {}), (attacks.BASE(), {}), (attacks.RaMIA(), {}),
+        (attacks.Confidence("class-wise"), {"labels": labels}), (attacks.Merlin(), {"noisy_loss": noisy}),
+        (attacks.Morgan(fpr=0.2), {"noisy_loss": noisy}),
+    ]  # fmt: skip
+    expected = [each.score_all(loss if "noisy_loss" in more else phi, in_mask, **more) for each, more in wanted]
+
+    def on_device(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.contract is not None:
+            self.contract(*map(_seen, args), **{name: _seen(value) for name, value in kwargs.items()})
+        return twin_of(self.name)(*args, **kwargs)
+
+    monkeypatch.setattr(dispatch.Op, "__call__", on_device)
+    for (attack, more), scores in zip(wanted, expected, strict=True):
+        signals = torch.from_numpy(loss if "noisy_loss" in more else phi)
+        given = {name: torch.from_numpy(value) for name, value in more.items()}
+        found = attack.score_all(signals, torch.from_numpy(in_mask), **given)
+        np.testing.assert_allclose(found.numpy(), scores, rtol=1e-5, atol=1e-6, err_msg=attack.name)
+
+
+def _seen(value: Any) -> Any:
+    """What a contract sees of a tensor on a device."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return np.broadcast_to(np.zeros((), value.numpy().dtype).view(dispatch.Outline), tuple(value.shape), subok=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Outline, as_float, op, result_dtype
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
 from miafast.ops.lira_leave_one_out import check_leave_one_out, has_fixed_counts, sides_without
 
@@ -16,6 +16,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def _check(in_mask: Array, mode: str, variance: str, *, left_out: int) -> None:
     check_choice("mode", mode, MODES)
     check_choice("variance", variance, ("per-record", "total"))
+    if isinstance(in_mask, Outline):
+        return  # all records are NaN where one lacks a side that is needed
     for side, counts in (("OUT", (~in_mask).sum(axis=0)), ("IN", in_mask.sum(axis=0))):
         needed = 1 + left_out
         if (mode == "online" or side == "OUT") and np.any(counts < needed):

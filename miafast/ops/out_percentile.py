@@ -128,7 +128,7 @@ def _ranks(signals: Array, use: Array) -> Array:
 
 def _standard_score(own: Array, signals: Array, use: Array, gone: LeftOut | None) -> Array:
     in_use, count = use[:, :, None], use.sum(axis=0)[:, None]
-    centre = np.nan_to_num(signals).mean(axis=0)  # of all models: sums about it keep their digits
+    centre = np.median(np.nan_to_num(signals), axis=0)  # sums about it keep their digits, be one model far off
     away = np.where(in_use, signals - centre, 0.0)
     if gone is None:
         first, second = away.sum(axis=0), (away**2).sum(axis=0)

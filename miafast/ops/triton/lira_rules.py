@@ -99,7 +99,7 @@ def tables(prior: Prior, variance: str, models: int) -> Tables:
     else:
         ratio = torch.where(endless[..., None], 1.0, dof)
     log_ratio = torch.where(known, ratio, 1.0).log()
-    of_student = -_log_beta_with_half(torch.where(known & student[..., None], dof, 1.0) / 2)
+    of_student = -log_beta_with_half(torch.where(known & student[..., None], dof, 1.0) / 2)
     constant = torch.where(student[..., None], of_student, -0.5 * math.log(2 * math.pi)) + 0.5 * log_ratio
     of_dof = torch.where(own, prior.dof, torch.nan)[..., None] * prior.variance
     return Tables(
@@ -112,7 +112,7 @@ def tables(prior: Prior, variance: str, models: int) -> Tables:
     )
 
 
-def _log_beta_with_half(a: Any) -> Any:
+def log_beta_with_half(a: Any) -> Any:
     """log B(a, ½) for a > 0; by its series for large a, where the difference of two log-gammas would lose digits."""
     small, large = a.clamp(max=200), a.clamp(min=200)
     series = 0.5 * (math.pi / large).log() + 1 / (8 * large) - 1 / (192 * large**3)

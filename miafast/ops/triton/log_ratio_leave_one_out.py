@@ -9,6 +9,7 @@ import torch
 from miafast.ops.log_ratio import LogMean
 from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.log_ratio import log_counts, log_p, ratio_to, result_type, scaled
+from miafast.ops.triton.others import counterpart
 
 
 def log_ratio_leave_one_out(
@@ -18,7 +19,8 @@ def log_ratio_leave_one_out(
     if phi.numel() == 0:
         return phi.to(result_type(shadow))
     left_out = torch.arange(len(phi), device=phi.device)[:, None].expand(in_mask.shape)
-    others = torch.where(fixed_counts(in_mask) != 0, _counterparts(in_mask), left_out)
+    beside = torch.stack([counterpart(in_mask, target) for target in range(len(phi))])
+    others = torch.where(fixed_counts(in_mask) != 0, beside, left_out)
     sides = []
     for use in (~in_mask,) if mode == "offline" else (~in_mask, in_mask):
         gone = torch.where(use, left_out, others)
@@ -26,15 +28,6 @@ def log_ratio_leave_one_out(
         logs = (torch.where(use[:, :, None], each, -torch.inf) for each in (log_p(phi), log_p(-phi)))
         sides.append(LogMean(*(_sums_without(terms, gone) - counts for terms in logs)))
     return ratio_to(phi, *sides, offline_a=offline_a).to(result_type(shadow))
-
-
-def _counterparts(in_mask: Any) -> Any:
-    """[models, records] the next model, cyclically after each, on the other side."""
-    found = []
-    for target in range(len(in_mask)):
-        differs = torch.roll(in_mask != in_mask[target], -target - 1, 0)
-        found.append((differs.to(torch.uint8).argmax(0) + target + 1) % len(in_mask))
-    return torch.stack(found)
 
 
 def _sums_without(terms: Any, gone: Any) -> Any:

@@ -1,11 +1,36 @@
-"""Lower tails of the normal and, in float64, of Student's t on the log scale, inside kernels."""
+"""Lower tails of the normal and, in float64, of Student's t on the log scale, inside kernels and of tensors."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import triton
 import triton.language as tl
 
+from miafast.ops.triton.lira_rules import log_beta_with_half
 from miafast.ops.triton.softplus import log1p_of_share, softplus
+
+LANES = 128
+
+
+def log_cdf(z: Any, dof: Any) -> Any:
+    """log P[T <= z] of float64 tensors [n]; the normal's where ``dof`` is infinite, NaN where it is not positive."""
+    below = torch.empty_like(z)
+    half = torch.where(dof.isfinite() & (dof > 0), dof, torch.nan) / 2
+    cdf_kernel[(triton.cdiv(len(z), LANES),)](
+        z.contiguous(), half, log_beta_with_half(half), below, len(z), LANES, num_warps=4
+    )
+    return torch.where(dof == torch.inf, torch.special.log_ndtr(z), below)
+
+
+@triton.jit
+def cdf_kernel(z, half, log_beta, below, size, LANES: tl.constexpr):
+    """`log_student_cdf` of a block of numbers."""
+    at = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
+    live = at < size
+    x, a = tl.load(z + at, mask=live, other=0.0), tl.load(half + at, mask=live, other=1.0)
+    tl.store(below + at, log_student_cdf(x, a, tl.load(log_beta + at, mask=live, other=0.0)), mask=live)
 
 
 @triton.jit
