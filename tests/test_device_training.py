@@ -69,7 +69,10 @@ def test_batches_are_those_of_the_processor() -> None:
         np.testing.assert_array_equal(order.at(begin, count).numpy(), expected)
 
 
-@pytest.mark.parametrize("records", [bits(), blobs(), pictures()], ids=["bits", "floats", "images"])
+@pytest.mark.parametrize(
+    "records", [bits(), dataclasses.replace(bits(), scale=3.0, shift=-1.0), blobs(), pictures()],
+    ids=["bits", "scaled bits", "floats", "images"],
+)  # fmt: skip
 def test_inputs_are_those_of_the_records(records: mf.Records) -> None:
     which = torch.tensor([[3, 0, 3], [7, 9, 1]])
     found = Resident(records, "cpu").inputs(which)
@@ -77,6 +80,23 @@ def test_inputs_are_those_of_the_records(records: mf.Records) -> None:
     torch.testing.assert_close(found.flatten(0, 1), torch.from_numpy(records.inputs(which.flatten().numpy())))
     halves = Resident(records, "cpu").inputs(which[0], torch.bfloat16)
     torch.testing.assert_close(halves, found[0].bfloat16())
+
+
+def test_bits_are_eight_to_a_byte_and_train_the_models_that_numbers_train() -> None:
+    draw = np.random.default_rng(0)
+    x, y = draw.random((200, 1000)) < 0.5, draw.integers(0, 3, 200)
+    recipe, rows = Recipe(epochs=2, batch_size=16), [np.arange(150), np.arange(50, 200)]
+    weights, sizes = [], []
+    for inputs in (x, x.astype(np.uint8), x.astype(np.float32)):
+        records = mf.Records(inputs, y, classes=3)
+        data = Resident(records, "cpu")
+        stack = Stack([fresh(recipe, records, seed=0, model=model) for model in (0, 1)], "cpu")
+        train_stack(recipe, data, rows, stack, seed=0, models=[0, 1], progress=Count())
+        weights.append(stack.weights)
+        sizes.append(data.nbytes)
+    assert sizes == [200 * 128, 200 * 128, 200 * 4000]
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
 
 
 @pytest.mark.parametrize("name", PERCEPTRONS)

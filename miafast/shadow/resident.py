@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,7 +13,7 @@ _WORD = 8  # bytes that are taken at a time: a byte at a time, taking costs more
 
 
 class Resident:
-    """Inputs and labels on a device. Bytes and bits stay bytes; images lie channels-last."""
+    """Inputs and labels on a device. Bytes stay bytes, bits are eight to a byte; images lie channels-last."""
 
     def __init__(self, records: Records, device: str | torch.device) -> None:
         small = records.x.dtype in (np.uint8, np.bool_)
@@ -21,17 +23,33 @@ class Resident:
         self._is_image = x.ndim == 4
         rows = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if self._is_image else x)
         self._shape, flat = rows.shape[1:], rows.reshape(len(rows), -1)
+        self._bits = None
+        if small and flat.max(initial=0) <= 1:
+            self._bits = torch.as_tensor(_bits_of_every_byte(), device=device)
+            flat = np.packbits(flat, axis=1)
         if spare := -flat.shape[1] * flat.itemsize % _WORD:
             flat = np.pad(flat, ((0, 0), (0, spare // flat.itemsize)))
         self._words = torch.as_tensor(flat.view(np.int64), device=device)
         self.y = torch.as_tensor(records.y, device=device)
         self.device = self.y.device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the device's memory that the inputs take."""
+        return int(self._words.nbytes)
+
     def inputs(self, which: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """What models are fed for the records ``which``, int64 of any shape: [*which.shape, ...]."""
         stored = self._words.index_select(0, which.reshape(-1)).view(self._stored)
+        if self._bits is not None:
+            stored = self._bits.index_select(0, stored.flatten().int()).view(torch.uint8).view(len(stored), -1)
         x = stored[:, : int(np.prod(self._shape))].unflatten(1, self._shape)
         if self._scale != 1.0 or self._shift != 0.0:
             x = torch.add(torch.tensor(self._shift), x, alpha=self._scale)
         x = x.to(dtype).permute(0, 3, 1, 2) if self._is_image else x.to(dtype)
         return x.unflatten(0, which.shape)
+
+
+def _bits_of_every_byte() -> np.ndarray[Any, Any]:
+    """[256] words: the bits of 0, 1, ... 255, each a byte."""
+    return np.unpackbits(np.arange(256, dtype=np.uint8)).view(np.int64)
