@@ -121,7 +121,8 @@ inline std::int64_t phi_of_records(const Logits& logits, const char* start, cons
     for (std::int64_t record = begin; record < end; record += width) {
         const std::int64_t count = std::min(width, end - record);
         const char* first = start + record * logits.record_stride;
-        const char* next = first + count * logits.record_stride;
+        // Not the next records: their own turn comes before memory answers.
+        const char* next = first + 3 * count * logits.record_stride;
         const std::int64_t bad = read_labels(labels, record, count, classes, label);
         if (first_bad < 0) first_bad = bad;
         if (along_rows) {
