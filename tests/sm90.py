@@ -40,6 +40,7 @@ NAMES = {
     "trimmed_mean": (),
     "above_class_threshold": (),
     "higher_share": (),
+    "neighbour_share": (),
     "population_share": (),
     "lira_released_code": (),
     "negative_loss": (),

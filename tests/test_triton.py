@@ -262,7 +262,7 @@ def test_every_attack_scores_tensors_on_a_device_as_it_scores_arrays(monkeypatch
         (attacks.Watson(), {}), (attacks.Sablayrolles(), {}), (attacks.AttackP(), {}), (attacks.AttackR(), {}),
         (attacks.AttackR("linear"), {}), (attacks.AttackR("logit"), {}), (attacks.BASE(), {}), (attacks.RaMIA(), {}),
         (attacks.Confidence("class-wise"), {"labels": labels}), (attacks.Merlin(), {"noisy_loss": noisy}),
-        (attacks.Morgan(fpr=0.2), {"noisy_loss": noisy}),
+        (attacks.Morgan(fpr=0.2), {"noisy_loss": noisy}), (attacks.Long(), {"logits": draw.normal(size=(9, 40, 5))}),
     ]  # fmt: skip
     expected = [each.score_all(loss if "noisy_loss" in more else phi, in_mask, **more) for each, more in wanted]
 
