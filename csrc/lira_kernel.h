@@ -202,7 +202,8 @@ void scores_of(const Sides<T>& sides, std::int64_t records, std::int64_t queries
 }
 
 // Lanes that go through all models together: what is kept of them stays in the first-level cache.
-constexpr std::int64_t strip = 128;
+template <typename T>
+inline constexpr std::int64_t strip = 2048 / sizeof(T);
 
 // Moments [models][2][queries] over records [begin, end), every model left out in turn.
 template <typename T>
@@ -216,8 +217,8 @@ void left_out_moments_of(const Shadow& shadow, bool same_counts, Pooling pooling
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, std::min(most, end - first), query);
             const bool enough = pooling == Pooling::log_squares && of_logs.read(block);
-            for (std::int64_t from = 0; from < block.sums.width; from += strip) {
-                const std::int64_t to = std::min(from + strip, block.sums.width);
+            for (std::int64_t from = 0; from < block.sums.width; from += strip<T>) {
+                const std::int64_t to = std::min(from + strip<T>, block.sums.width);
                 enough ? of_logs.start(block, from, to) : block.start(from, to);
                 for (std::int64_t model = models; model-- > 0;) {
                     enough ? of_logs.add(block, model, from, to) : of_all.add(block, model, from, to);
@@ -297,8 +298,8 @@ void left_out_scores_of(const Shadow& shadow, Center center, bool same_counts, c
         const std::int64_t count = std::min(most, end - first);
         for (std::int64_t query = 0; query < shadow.queries; ++query) {
             block.read(first, count, query);
-            for (std::int64_t from = 0; from < block.sums.width; from += strip) {
-                const std::int64_t to = std::min(from + strip, block.sums.width);
+            for (std::int64_t from = 0; from < block.sums.width; from += strip<T>) {
+                const std::int64_t to = std::min(from + strip<T>, block.sums.width);
                 block.start(from, to);
                 for (std::int64_t model = models; model-- > 0;) {
                     T* result = scores + model * shadow.records + first;

@@ -118,16 +118,15 @@ class LeftOut {
             return {load<V>(measured.distance[in] + lane), load<V>(measured.distance[out] + lane),
                     load<V>(measured.squares[in] + lane), load<V>(measured.squares[out] + lane)};
         }
-        const V squares = max(V{}, left);  // NaN stays NaN
         if (total_) store_offset(lane, mask, d - away);
         if (!same_counts_) {
-            return {select(mask, away, d_in), select(mask, d_out, away), select(mask, squares, all_in),
-                    select(mask, all_out, squares)};
+            return {select(mask, away, d_in), select(mask, d_out, away), select(mask, left, all_in),
+                    select(mask, all_out, left)};
         }
         const V shift_in = load<V>(shift_now_[in] + lane), shift_out = load<V>(shift_now_[out] + lane);
-        const V squares_in = select(mask, squares, load<V>(squares_now_[in] + lane));
-        const V squares_out = select(mask, load<V>(squares_now_[out] + lane), squares);
-        store_one(mask, squares_now_, lane, squares);
+        const V squares_in = select(mask, left, load<V>(squares_now_[in] + lane));
+        const V squares_out = select(mask, load<V>(squares_now_[out] + lane), left);
+        store_one(mask, squares_now_, lane, left);
         store_one(mask, shift_now_, lane, d - away);
         return {select(mask, away, d_in - shift_in), select(mask, d_out - shift_out, away), squares_in,
                 squares_out};
