@@ -42,7 +42,6 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     const Running<float> running(memory, padded);
     const std::int64_t bad =
         read_labels(job.labels, begin, count, job.layers.back().weight.records, running.label);
-    float* sums = memory.take<float>(6, tile_side * tile_side);
     std::vector<TileBlock> blocks(job.layers.size());
     const AmxTiles tiles;
     for (std::int64_t start = 0; start < padded; start += strip) {
@@ -61,6 +60,8 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
             auto* hidden = is_last
                                ? nullptr
                                : memory.take<std::uint32_t>(9 + number % 2, strip / tile_side * next_panel);
+            float* sums = memory.take<float>(
+                6, (parts ? 1 : tile_sides(std::min(most, units))) * tile_side * tile_side);
             Magnitude magnitude;
             TileBlock& block = blocks[number];
             const auto two = multiplier<true>(parts, from.parts), one = multiplier<false>(parts, from.parts);
@@ -74,22 +75,23 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                                                    : tile_side * digits / tile_sides(block.units) / 4 + 1;
                 for (std::int64_t at = 0; at < strip; at += tile_side) {
                     const std::uint32_t *right = from.words + at / tile_side * panel, *ahead = right + panel;
+                    if (!parts)
+                        multiply_digit_block(block,
+                                             is_last ? block.units : tile_sides(block.units) * tile_side,
+                                             right, from.worth + at, digit_steps(inner), sums, ahead, lines);
                     for (std::int64_t unit = 0; unit < block.units; unit += tile_side) {
+                        float* own = sums + (parts ? 0 : unit * tile_side);
                         const std::int64_t some = std::min(tile_side, block.units - unit);
                         if (parts) {
                             (is_last && some <= 16 ? one : two)(
                                 block.words + unit / tile_side * group, right, tile_sides(inner),
-                                block.biases + unit * lanes<F32>, sums, ahead, lines);
+                                block.biases + unit * lanes<F32>, own, ahead, lines);
                             ahead += tile_sides(inner) * lines * 16;
-                        } else {
-                            multiply_digit_group(block, unit, some, right, from.worth + at,
-                                                 digit_steps(inner), sums, ahead, lines);
-                            ahead += 4 * digit_steps(inner) * lines * 16;
                         }
                         if (is_last)
-                            reduce_outputs<tile_side>(first + unit, some, start + at, running, sums);
+                            reduce_outputs<tile_side>(first + unit, some, start + at, running, own);
                         else
-                            split_hidden(job.tanh, sums, magnitude,
+                            split_hidden(job.tanh, own, magnitude,
                                          hidden + at / tile_side * next_panel +
                                              (first + unit) / tile_side * float_parts * step_words);
                     }

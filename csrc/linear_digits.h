@@ -223,21 +223,21 @@ MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const st
     asm volatile("" ::: "memory");
 }
 
-// As multiply_tile_group: sums [32 units][32 records] = bias + a group's weights times a panel's records.
-inline void multiply_digit_group(const TileBlock& block, std::int64_t unit, std::int64_t units,
-                                 const std::uint32_t* right, const float* record_worth, std::int64_t steps,
-                                 float* sums, const std::uint32_t* ahead, std::int64_t lines) {
+// sums [units][32 records] = bias + a block's weights times a panel's records, 16 units after the other. One
+// half of the records after the other stays in the first-level cache while all units pass.
+inline void multiply_digit_block(const TileBlock& block, std::int64_t units, const std::uint32_t* right,
+                                 const float* record_worth, std::int64_t steps, float* sums,
+                                 const std::uint32_t* ahead, std::int64_t lines) {
     const std::int64_t half = steps * digits * tile_words;
-    const std::uint32_t* left = block.words + unit / tile_side * 2 * half;
     DigitSums pair[2], *now = pair, *before = nullptr;
-    for (std::int64_t up = 0; up < units; up += 16)
-        for (std::int64_t across = 0; across < tile_side; across += 16) {
-            now->biases = block.biases + (unit + up) * lanes<F32>;
-            now->unit_worth = block.worth + unit + up;
+    for (std::int64_t across = 0; across < tile_side; across += 16)
+        for (std::int64_t unit = 0; unit < units; unit += 16) {
+            now->biases = block.biases + unit * lanes<F32>;
+            now->unit_worth = block.worth + unit;
             now->record_worth = record_worth + across;
-            now->to = sums + up * tile_side + across;
-            multiply_digits(left + up / 16 * half, right + across / 16 * half, steps, *now, before, ahead,
-                            lines);
+            now->to = sums + unit * tile_side + across;
+            multiply_digits(block.words + unit / 16 * half, right + across / 16 * half, steps, *now, before,
+                            ahead, lines);
             ahead += steps * lines * 16;
             before = now;
             now = pair + (now == pair);

@@ -110,23 +110,24 @@ def test_no_instruction_set_is_less_exact_than_plain_float32(scale: str, limited
     assert max(error.values()) <= 1.1 * error["scalar"]
 
 
+@pytest.mark.parametrize("hidden", [16, 64, 80])
 @pytest.mark.parametrize("inputs", ["normal", "pixels", "two sizes", "few", "huge"])
-def test_wide_first_layers_are_as_exact_as_plain_float32(inputs: str, limited_isa: object) -> None:
+def test_wide_first_layers_are_as_exact_as_plain_float32(inputs: str, hidden: int, limited_isa: object) -> None:
     """Whole numbers stand in for float32 only where their common scale costs nothing: not where small inputs meet
     large weights ("two sizes"), where few of a record's inputs count, nor where no scale is a float32."""
     draw = np.random.default_rng(2)
-    x, weights = draw.normal(size=(300, 446)), draw.normal(size=(3, 447 * 64 + 65 * 9)) / 20
+    x, weights = draw.normal(size=(300, 446)), draw.normal(size=(3, 447 * hidden + (hidden + 1) * 9)) / 20
     if inputs == "pixels":
         x = (draw.integers(256, size=x.shape) / 255 - 0.45) / 0.22
     elif inputs == "two sizes":
         sizes = np.where(np.arange(446) % 2, 1e4, 1e-4)
         x *= sizes
-        weights[:, : 446 * 64] = (weights[:, : 446 * 64].reshape(3, 64, 446) / sizes).reshape(3, -1)
+        weights[:, : 446 * hidden] = (weights[:, : 446 * hidden].reshape(3, hidden, 446) / sizes).reshape(3, -1)
     elif inputs == "few":
         x *= draw.random(x.shape) < 0.01
     elif inputs == "huge":
         x[0] *= 1e30
-    options = {"widths": (446, 64, 9), "activation": "tanh"}
+    options = {"widths": (446, hidden, 9), "activation": "tanh"}
     x, weights, labels = x.astype(np.float32), weights.astype(np.float32), draw.integers(9, size=300)
     truth = mlp_confidence(x.astype(np.float64), weights.astype(np.float64), labels, **options).phi  # type: ignore[arg-type]
     error = {}
