@@ -57,8 +57,11 @@ bool counts_are(std::int64_t wanted, const Shadow& shadow, std::int64_t first, s
     std::array<std::int64_t, 1024> counts{};
     std::array<std::uint8_t, 1024> few{};
     for (std::int64_t model = 0; model < shadow.models; ++model) {
-        add_row(shadow.in_mask + model * shadow.mask_model_stride + first * shadow.mask_record_stride,
-                shadow.mask_record_stride, count, few.data());
+        const char* row =
+            shadow.in_mask + model * shadow.mask_model_stride + first * shadow.mask_record_stride;
+        const char* next = row + count * shadow.mask_record_stride;
+        for (std::int64_t at = 0; at < count; at += 64) MIAFAST_PREFETCH(next + at);
+        add_row(row, shadow.mask_record_stride, count, few.data());
         if (model % 255 < 254 && model + 1 < shadow.models) continue;
         for (std::int64_t i = 0; i < count; ++i) counts[i] += few[i];
         few.fill(0);
