@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import multiprocessing
 import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine, papers, table
 from benchmarks.cases import Disagreement
@@ -69,7 +74,8 @@ def run(asked: argparse.Namespace) -> int:
     failed = []
     for name in asked.only or bench.CASES:
         try:
-            done = bench.run(name, read_bytes_per_s=speed, smoke=asked.smoke, **options)
+            run_case = partial(bench.run, name, read_bytes_per_s=speed, smoke=asked.smoke, **options)
+            done = alone(run_case) if asked.command == "ops" and not (on_device or asked.smoke) else run_case()
         except Disagreement as error:
             failed.append(str(error))
             continue
@@ -80,6 +86,12 @@ def run(asked: argparse.Namespace) -> int:
     for reason in failed:
         print(f"not timed: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def alone(run_case: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Run a case in a process of its own: the threads and the memory of those before have no part in its times."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run_case).result()
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ COLUMNS = (
     Column("kept", "kept"),
 )
 SAYS = (
-    "Medians over rounds in which every way is run in turn; of a way quicker than half a second a round's first call "
-    "does not count. Ratios are taken within a round. Every answer, ours and theirs, was compared with the float64 "
-    "NumPy truth on these inputs before the clock started. Share of read bandwidth: bytes of input, read once, over "
-    "time and measured bandwidth."
+    "A process for each case; medians over rounds in which every way is run in turn. Of a way quicker than half a "
+    "second a round's first call does not count. Ratios are taken within a round. Every answer, ours and theirs, was "
+    "compared with the float64 NumPy truth on these inputs before the clock started. Share of read bandwidth: bytes of "
+    "input, read once, over time and measured bandwidth."
 )
 
 
