@@ -449,9 +449,10 @@ def test_white_box_attacks_stand_in_the_audits_report() -> None:
     layers = ("conv2", "fc1")
     report = mf.audit(records, recipe, target=target, is_member=is_member, shadows=8, white_box=layers)
     names = [each.name for each in report.results]
-    assert names[-3:] == ["bayes-wb, conv2", "bayes-wb, fc1", "meta-model over conv2, fc1"]
+    each_layer = [f"{kind}, {layer}" for kind in ("ratio-wb", "bayes-wb") for layer in layers]
+    assert names[-5:] == [*each_layer, "meta-model over conv2, fc1"]
     rows = {each["attack"]: each for each in report.white_box}
-    assert list(rows) == ["gap", "Shokri logistic", *names[-3:]]
+    assert list(rows) == ["gap", "Shokri logistic", *names[-5:]]
     scored = ~np.isnan(report.results[-1].scores)
     assert (int(scored.sum()), int((scored & ~is_member).sum())) == (120, 40)
     gap = report.results[names.index("gap")].scores

@@ -15,6 +15,7 @@ from miafast.tables import Array, Records
 from miafast.whitebox.calibration import calibrate, called_members
 from miafast.whitebox.heads import cut_at
 from miafast.whitebox.meta import LayerMeta
+from miafast.whitebox.ratio import DeepRatio
 
 ALPHAS = (0.9, 0.99)
 
@@ -24,7 +25,7 @@ class LayerAttacks(NamedTuple):
     proxies that were not trained on them."""
 
     mine: Array  # bool [records]: the attacker's own, none of them a member
-    logits: dict[str, Array]  # float64 [records] of every layer's bayes-wb, then the meta-model if there are several
+    logits: dict[str, Array]  # float64 [records] of every layer's ratio-wb and bayes-wb, the meta-model of several
 
 
 def check_layers(
@@ -61,7 +62,7 @@ def attack_layers(
     target: Any, recipe: Any, records: Records, is_member: Array, *, layers: Sequence[str], seed: int,
     partitions: int = 3,
 ) -> LayerAttacks:  # fmt: skip
-    """Let bayes-wb on every layer, and `LayerMeta` over all, tell members from half of the non-members.
+    """Let bayes-wb and `DeepRatio` on every layer, and `LayerMeta` over all, tell members from half the non-members.
 
     The other half of the non-members, drawn at random, are the attacker's own: what the proxies are trained on.
     ``layers`` are paths in the target and in the recipe's model; see `check_layers` for what is refused.
@@ -73,7 +74,7 @@ def attack_layers(
     >>> (target,) = train_modules(recipe, records, is_member[None], models=[0], seed=0)
     >>> found = attack_layers(target, recipe, records, is_member, layers=["1", "2"], seed=1, partitions=1)
     >>> list(found.logits), int(found.mine.sum())
-    (['bayes-wb, 1', 'bayes-wb, 2', 'meta-model over 1, 2'], 20)
+    (['ratio-wb, 1', 'ratio-wb, 2', 'bayes-wb, 1', 'bayes-wb, 2', 'meta-model over 1, 2'], 20)
     """
     check_layers(target, recipe, records, layers, is_member=is_member)
     others = np.flatnonzero(~is_member)
@@ -81,7 +82,8 @@ def attack_layers(
     mine[others[permutation(stream(seed, 0, "attacker's records"), len(others))[: len(others) // 2]]] = True
     own = replace(records, x=records.x[mine], y=records.y[mine])
     fitted = LayerMeta(tuple(layers), recipe, partitions).fit(target, own, seed=seed)
-    attacks = [*fitted.layers.values(), *([fitted] if len(layers) > 1 else [])]
+    ratios = [DeepRatio(layer, recipe).fit(target, own, seed=seed) for layer in layers]
+    attacks = [*ratios, *fitted.layers.values(), *([fitted] if len(layers) > 1 else [])]
     logits = {each.name: each.logit(records) for each in attacks}
     for each in attacks:
         logits[each.name][mine] = each.held_out
