@@ -81,8 +81,8 @@ def audit(
     defense: defences of `miafast.defenses`, or names such as "top-k:3", "label-only", "l2:0.001": shadows are trained
         and asked under them, and so is the target asked (give the bare model; how it was trained is up to you).
     white_box: layers of the target (a torch module; the recipe a `Recipe` of its architecture) to attack from within,
-        such as ("conv2", "fc1"): bayes-wb on each and the meta-model over all stand beside the others, the naive attack
-        and Shokri et al.'s among them. Half of the non-members train the proxies and are not scored by these.
+        such as ("conv2", "fc1"): bayes-wb and ratio-wb on each and the meta-model over all stand beside the others, the
+        naive attack and Shokri et al.'s among them. Half of the non-members train the proxies; these do not score them.
 
     Raises
     ------
