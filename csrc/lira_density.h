@@ -125,7 +125,7 @@ MIAFAST_INLINE ByCount<V> look_up_all(const SideTables<Number<V>>& rule, const s
             rule.half_of_none + Number<V>{0.5} * n};
 }
 
-// Minus the logarithm of a density at z² <= 1e36, up to its constant and its scale.
+// Minus the logarithm of a density at z² (Student: <= 1e36), up to its constant and its scale.
 template <bool student, typename V>
 MIAFAST_INLINE V tail_of(const ByCount<V>& of_count, V z) {
     return student ? of_count.half * log1p(z) : Number<V>{0.5} * z;
@@ -135,12 +135,14 @@ MIAFAST_INLINE V tail_of(const ByCount<V>& of_count, V z) {
 template <bool student, typename V>
 inline V log_density(const ByCount<V>& of_count, V scale, V distance, V squares) {
     using T = Number<V>;
+    using Limits = std::numeric_limits<T>;
     constexpr T most = T{1e36f};
     const V z = distance * distance * of_count.ratio * inverse(scale);
-    const V within = min(z, broadcast<V>(most)), beyond = min(z, broadcast<V>(std::numeric_limits<T>::max()));
-    V tail = tail_of<student>(of_count, within);
-    if (student) tail = select(z > broadcast<V>(most), of_count.half * log_of_normal(beyond), tail);
-    if (!student) tail = select(z > broadcast<V>(most), T{0.5} * z, tail);
+    V tail = tail_of<student>(of_count, min(z, broadcast<V>(student ? most : Limits::infinity())));
+    if (student) {
+        const V beyond = of_count.half * log_of_normal(min(z, broadcast<V>(Limits::max())));
+        tail = select(z > broadcast<V>(most), beyond, tail);
+    }
     return of_count.constant - T{0.5} * log_of_normal(scale) + (T{0} * distance + T{0} * squares) - tail;
 }
 
