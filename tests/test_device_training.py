@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import subprocess
 import sys
@@ -20,7 +21,10 @@ import miafast as mf  # noqa: E402
 from miafast.shadow import (  # noqa: E402
     Recipe,
     membership,
+    mlp_gradient,
+    optimiser,
     recipe_for,
+    resident,
     stack_size,
     steps,
     train,
@@ -43,7 +47,10 @@ PERCEPTRONS = ("logistic", "plain", "dropout", "smoothed", "momentum", "nesterov
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # the interpreter is NumPy
+]
 
 
 def bits(records: int = 200) -> mf.Records:
@@ -69,10 +76,13 @@ def test_batches_are_those_of_the_processor() -> None:
         np.testing.assert_array_equal(order.at(begin, count).numpy(), expected)
 
 
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     "records", [bits(), dataclasses.replace(bits(), scale=3.0, shift=-1.0), blobs(), pictures()],
     ids=["bits", "scaled bits", "floats", "images"],
 )  # fmt: skip
+
+
+@KINDS
 def test_inputs_are_those_of_the_records(records: mf.Records) -> None:
     which = torch.tensor([[3, 0, 3], [7, 9, 1]])
     found = Resident(records, "cpu").inputs(which)
@@ -206,44 +216,111 @@ class TestOnMeta:
 
 KERNEL = """
 import torch
-from miafast.shadow.optimiser import Leaf, corrections
+from miafast.shadow.mlp_kernel import loss_slope
+from miafast.shadow.optimiser import Leaf
 from miafast.shadow.optimiser_kernel import update
 from miafast.shadow.recipe import Recipe
+from miafast.shadow.resident_kernel import taken
 from tests.sm90 import compile_only
-leaf = Leaf(*torch.zeros(3, 2, 40, 50))
 with compile_only() as found:
+    loss_slope(torch.zeros(2, 30, 100, dtype=torch.bfloat16), torch.zeros(2, 30, dtype=torch.int64), 0.0)
+    for rows, bits in ((torch.zeros(9, 8, dtype=torch.uint8), True), (torch.zeros(9, 64), False)):
+        for dtype in (torch.float32, torch.bfloat16):
+            taken(rows, torch.zeros(5, dtype=torch.int64), features=60, bits=bits, scale=2.0, shift=1.0, dtype=dtype)
     for kind in ("sgd", "adam", "adamw"):
         for dtype in (torch.float32, torch.bfloat16):
+            leaf = Leaf.at(torch.zeros(2, 40, 50), dtype)
             update(Recipe(optimizer=kind), leaf, torch.zeros(2, 40, 50, dtype=dtype), torch.zeros(2), torch.ones(2))
 print({name: len(each) for name, each in found.items()})
 """
 
 
-def test_the_optimiser_s_kernel_compiles_for_hopper() -> None:
+def test_training_s_kernels_compile_for_hopper() -> None:
     pytest.importorskip("triton")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "{'optimiser_kernel._step': 6}", done.stderr
+    expected = "{'mlp_kernel._loss_slope': 1, 'resident_kernel._take': 4, 'optimiser_kernel._step': 6}"
+    assert done.stdout.strip() == expected, done.stderr
 
 
+interpreted = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1",
+    reason="there is a device: its training is compared below, or there is no Triton",
+)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside, our kernels run on the processor's tensors, in Triton's interpreter."""
+    for module in (resident, mlp_gradient, optimiser):
+        monkeypatch.setattr(module, "kernels_run_on", lambda device: True)
+
+
+@interpreted
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("kernels")
+def test_a_batch_s_kernel_gives_the_inputs_of_pytorch_s_operations(records: mf.Records, dtype: Any) -> None:
+    which = torch.tensor([[3, 0, 3], [7, 9, 1]])
+    found = Resident(records, "cpu").inputs(which, dtype)
+    expected = torch.from_numpy(records.inputs(which.flatten().numpy())).to(dtype).unflatten(0, (2, 3))
+    torch.testing.assert_close(found, expected, rtol=1e-6 if dtype == torch.float32 else 1e-2, atol=0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=interpreted)], ids=["plain", "kernel"])
+@pytest.mark.parametrize("classes", [1, 2, 37, 3000])
+def test_the_loss_s_slope_is_autograd_s(classes: int, fused: bool, smoothing: float) -> None:
+    if fused:
+        from miafast.shadow.mlp_kernel import loss_slope
+    else:
+        from miafast.shadow.mlp_gradient import loss_slope
+    draw = torch.Generator().manual_seed(0)
+    logits = (20.0 * torch.randn(3, 7, classes, generator=draw)).requires_grad_()
+    y = torch.randint(classes, (3, 7), generator=draw)
+    loss = nn.functional.cross_entropy(
+        logits.double().flatten(0, 1), y.flatten(), label_smoothing=smoothing, reduction="sum"
+    )
+    (expected,) = torch.autograd.grad(loss / 7, logits)
+    torch.testing.assert_close(loss_slope(logits.detach(), y, smoothing), expected, rtol=1e-5, atol=1e-7)
+    halves = logits.detach().bfloat16()
+    found = loss_slope(halves, y, smoothing)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, loss_slope(halves.float(), y, smoothing).bfloat16())
+
+
+@interpreted
+@pytest.mark.parametrize("name", ["smoothed", "dropout", "adamw", "bfloat16"])
+def test_kernels_train_the_models_of_pytorch_s_operations(name: str, request: pytest.FixtureRequest) -> None:
+    records, recipe = bits(), dataclasses.replace(RECIPES[name], epochs=2)
+    rows, found = [np.arange(150), np.arange(60, 200)], []
+    for with_kernels in (False, True):
+        if with_kernels:
+            request.getfixturevalue("kernels")
+        stack = Stack([fresh(recipe, records, seed=3, model=model) for model in (0, 1)], "cpu")
+        train_stack(recipe, Resident(records, "cpu"), rows, stack, seed=3, models=[0, 1], progress=Count())
+        found.append(stack.weights)
+    tolerance = 2e-2 if name == "bfloat16" else 1e-5
+    torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
+
+
+@interpreted
 @pytest.mark.parametrize("name", ["logistic", "momentum", "nesterov", "plain", "smoothed", "adamw"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_the_optimiser_s_kernel_agrees_with_pytorch_s_operations(name: str, dtype: Any) -> None:
-    pytest.importorskip("triton")
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("there is a device: its training is compared below")
     from miafast.shadow.optimiser_kernel import update
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(3, 7, 171, generator=generator)
-    plain, fused = (Leaf(start.clone(), torch.zeros_like(start), torch.zeros_like(start)) for _ in range(2))
+    plain, fused = (Leaf.at(start.clone(), dtype) for _ in range(2))
     rates = torch.tensor([0.1, 0.0, 0.02])
     for correction in torch.from_numpy(corrections(0, 4)):
         gradient = torch.randn(start.shape, generator=generator).to(dtype)
         plain_update(RECIPES[name], plain, gradient, rates, correction)
         update(RECIPES[name], fused, gradient, rates, correction)
-    for one, other in zip(plain, fused, strict=True):
+    for one, other in zip(plain[:3], fused[:3], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fused.rounded.float(), fused.weights, rtol=2**-7, atol=0)  # the interpreter cuts off
     assert torch.equal(fused.weights[1], start[1])
 
 

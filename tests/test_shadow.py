@@ -18,7 +18,7 @@ from miafast.ops.mlp_steps import kept  # noqa: E402
 from miafast.shadow import Recipe, membership, stack_size, train, work, wrap  # noqa: E402
 from miafast.shadow.batches import Batches, learning_rates  # noqa: E402
 from miafast.shadow.modules import Dropout, build  # noqa: E402
-from miafast.shadow.optimiser import Optimiser, corrections  # noqa: E402
+from miafast.shadow.optimiser import Leaf, Optimiser, corrections  # noqa: E402
 from miafast.tables import Records  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -305,7 +305,7 @@ def test_stacked_optimisers_are_pytorchs(name: str) -> None:
     weights = torch.randn(3, 5, generator=generator, dtype=torch.float64)
     theirs = weights.clone().requires_grad_()
     optimizer = kinds[recipe.optimizer]([theirs], 0.01, weight_decay=recipe.weight_decay, **extra)
-    ours = Optimiser(recipe, [weights])
+    ours = Optimiser(recipe, [Leaf.at(weights, weights.dtype)])
     for correction in torch.from_numpy(corrections(0, 5)).double():
         theirs.grad = torch.randn(3, 5, generator=generator, dtype=torch.float64)
         ours.step([theirs.grad.clone()], torch.full((3,), 0.01, dtype=torch.float64), correction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ from typing import NamedTuple
 import torch
 
 _WARM_UPS = 3  # libraries and kernels choose and compile in the first calls, which a capture cannot hold
+
+
+def kernels_run_on(device: torch.device) -> bool:
+    """Whether our Triton kernels run there, in the place of PyTorch's operations."""
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 class Captured(NamedTuple):

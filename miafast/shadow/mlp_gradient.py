@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
+from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.modules import dropout_kept
 from miafast.shadow.recipe import Recipe
 
@@ -15,24 +16,21 @@ def mlp_gradient(
 ) -> list[torch.Tensor]:
     """The gradient of each model's mean loss, in the order and shapes of ``weights``.
 
-    ``weights`` are [models, out, in] and [models, out] for every layer; ``x`` is [models, batch, ...], ``y`` int64
-    [models, batch], ``keys`` int64 [models, hidden layers]. In bfloat16, matrix products take and give bfloat16 and
-    the softmax is float32.
+    ``weights`` are [models, out, in] and [models, out] for every layer and ``x`` is [models, batch, ...], all of the
+    recipe's dtype; ``y`` is int64 [models, batch], ``keys`` int64 [models, hidden layers]. In bfloat16, matrix products
+    take and give bfloat16 and the softmax is float32.
     """
-    dtype = getattr(torch, recipe.dtype)
-    matrices = [each.to(dtype) for each in weights[::2]]
-    biases = [each.to(dtype)[:, None] for each in weights[1::2]]
-    values, masks = [x.flatten(2).to(dtype)], []
+    matrices, biases = weights[::2], [each[:, None] for each in weights[1::2]]
+    values, masks = [x.flatten(2)], []
     for layer, (matrix, bias) in enumerate(zip(matrices[:-1], biases[:-1], strict=True)):
         sums = torch.baddbmm(bias, values[-1], matrix.mT)
         active = sums.tanh_() if recipe.activation == "tanh" else sums.relu_()
         if recipe.dropout:
-            masks.append(dropout_kept(keys[:, layer], active.shape[1:], recipe.dropout) / (1.0 - recipe.dropout))
-        values.append(active * masks[-1].to(dtype) if recipe.dropout else active)
-    slope = torch.baddbmm(biases[-1], values[-1], matrices[-1].mT).softmax(-1, dtype=torch.float32)
-    slope -= recipe.label_smoothing / slope.shape[-1]
-    slope.scatter_add_(-1, y[..., None], slope.new_full((), recipe.label_smoothing - 1.0).expand(*y.shape, 1))
-    slope = (slope / y.shape[1]).to(dtype)
+            kept = dropout_kept(keys[:, layer], active.shape[1:], recipe.dropout) / (1.0 - recipe.dropout)
+            masks.append(kept.to(x.dtype))
+        values.append(active * masks[-1] if recipe.dropout else active)
+    logits = torch.baddbmm(biases[-1], values[-1], matrices[-1].mT)
+    slope = _loss_slope_on(x.device)(logits, y, recipe.label_smoothing)
     parts: list[torch.Tensor] = []
     for layer in reversed(range(len(matrices))):
         parts += [slope.sum(1, dtype=torch.float32), torch.bmm(slope.mT, values[layer])]
@@ -40,7 +38,26 @@ def mlp_gradient(
             slope = torch.bmm(slope, matrices[layer])
             active = values[layer]
             if recipe.dropout:
-                slope *= masks[layer - 1].to(dtype)
+                slope *= masks[layer - 1]
                 active = active * (1.0 - recipe.dropout)
-            slope = slope * (1.0 - active * active) if recipe.activation == "tanh" else slope * (active > 0)
+            if recipe.activation == "tanh":
+                slope = torch.ops.aten.tanh_backward(slope, active)
+            else:
+                slope = torch.ops.aten.threshold_backward(slope, active, 0)
     return parts[::-1]
+
+
+def loss_slope(logits: torch.Tensor, y: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """The gradient of each model's mean cross-entropy to its logits [models, batch, classes], in their dtype."""
+    slope = logits.softmax(-1, dtype=torch.float32)
+    slope -= label_smoothing / slope.shape[-1]
+    slope.scatter_add_(-1, y[..., None], slope.new_full((), label_smoothing - 1.0).expand(*y.shape, 1))
+    return (slope / y.shape[1]).to(logits.dtype)
+
+
+def _loss_slope_on(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]:
+    if kernels_run_on(device):
+        from miafast.shadow.mlp_kernel import loss_slope as fused
+
+        return fused
+    return loss_slope

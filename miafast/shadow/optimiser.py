@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 
@@ -21,6 +21,12 @@ class Leaf(NamedTuple):
     weights: torch.Tensor
     first: torch.Tensor  # momentum, or Adam's first moment
     second: torch.Tensor
+    rounded: torch.Tensor  # the weights as matrix products take them: in bfloat16, or themselves
+
+    @classmethod
+    def at(cls, weights: torch.Tensor, dtype: torch.dtype = torch.float32) -> Leaf:
+        """The parameter before its first step."""
+        return cls(weights, torch.zeros_like(weights), torch.zeros_like(weights), weights.to(dtype))
 
 
 def corrections(begin: int, steps: int) -> Array:
@@ -33,16 +39,16 @@ def corrections(begin: int, steps: int) -> Array:
 class Optimiser:
     """Updates parameters in place: in one kernel per parameter on a CUDA device that has Triton, else in PyTorch's."""
 
-    def __init__(self, recipe: Recipe, weights: Sequence[torch.Tensor]) -> None:
-        self._recipe = recipe
-        self._leaves = [Leaf(each, torch.zeros_like(each), torch.zeros_like(each)) for each in weights]
-        self._update = _update_for(weights[0].device)
+    def __init__(self, recipe: Recipe, leaves: Sequence[Leaf]) -> None:
+        self._recipe, self._leaves = recipe, leaves
+        self._update = _update_for(leaves[0].weights.device)
 
     def restart(self) -> None:
-        """Forget all steps taken."""
+        """Forget all steps taken, and start from the weights that are now in place."""
         for leaf in self._leaves:
             leaf.first.zero_()
             leaf.second.zero_()
+            leaf.rounded.copy_(leaf.weights)
 
     def step(self, gradients: Sequence[torch.Tensor], rates: torch.Tensor, correction: torch.Tensor) -> None:
         """One step of all models: ``rates`` [models], those of 0 stay where they are; ``correction`` [2]."""
@@ -51,7 +57,7 @@ class Optimiser:
 
 
 def _update_for(device: torch.device) -> Callable[[Recipe, Leaf, torch.Tensor, torch.Tensor, torch.Tensor], None]:
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+    if kernels_run_on(device):
         from miafast.shadow.optimiser_kernel import update
 
         return update
@@ -62,7 +68,7 @@ def plain_update(
     recipe: Recipe, leaf: Leaf, gradient: torch.Tensor, rates: torch.Tensor, correction: torch.Tensor
 ) -> None:
     """One parameter's step of all models, in PyTorch's operations."""
-    weights, first, second = leaf
+    weights, first, second, rounded = leaf
     rate = rates.view(-1, *[1] * (weights.ndim - 1))
     if recipe.weight_decay and recipe.optimizer == "adamw":
         weights.mul_(1.0 - rate * recipe.weight_decay)
@@ -74,8 +80,10 @@ def plain_update(
             first.mul_(recipe.momentum).add_(gradient)
             gradient = gradient.add(first, alpha=recipe.momentum) if recipe.nesterov else first
         weights.sub_(rate * gradient)
+        rounded.copy_(weights)
         return
     first.lerp_(gradient, 1.0 - BETAS[0])
     second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
     size = second.sqrt().div_(correction[1].sqrt()).add_(EPSILON)
     weights.sub_((rate / correction[0]) * first / size)
+    rounded.copy_(weights)

@@ -19,7 +19,7 @@ def update(recipe: Recipe, leaf: Leaf, gradient: Any, rates: Any, correction: An
     models, each = len(leaf.weights), leaf.weights[0].numel()
     with torch.cuda.device_of(leaf.weights):
         _step[(triton.cdiv(each, _BLOCK), models)](
-            leaf.weights, leaf.first, leaf.second, gradient.contiguous(), rates, correction, each,
+            *leaf, gradient.contiguous(), rates, correction, each,
             recipe.weight_decay, recipe.momentum, EPSILON,
             beta_1=BETAS[0], beta_2=BETAS[1], kind=recipe.optimizer, nesterov=recipe.nesterov,
             momentous=bool(recipe.momentum), block=_BLOCK,
@@ -28,7 +28,7 @@ def update(recipe: Recipe, leaf: Leaf, gradient: Any, rates: Any, correction: An
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _step(  # type: ignore[no-untyped-def]
-    weights, first, second, gradient, rates, correction, each, decay, momentum, epsilon,
+    weights, first, second, rounded, gradient, rates, correction, each, decay, momentum, epsilon,
     beta_1: tl.constexpr, beta_2: tl.constexpr, kind: tl.constexpr, nesterov: tl.constexpr, momentous: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -58,3 +58,5 @@ def _step(  # type: ignore[no-untyped-def]
         size = tl.sqrt(v) / tl.sqrt(tl.load(correction + 1)) + epsilon
         w -= rate / tl.load(correction) * m / size
     tl.store(weights + place, w, inside)
+    if rounded.dtype != weights.dtype:
+        tl.store(rounded + place, w.to(rounded.dtype.element_ty), inside)

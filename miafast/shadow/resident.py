@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 
+from miafast.shadow.capture import kernels_run_on
 from miafast.tables import Records
 
 _WORD = 8  # bytes that are taken at a time: a byte at a time, taking costs more than training
@@ -40,14 +42,27 @@ class Resident:
 
     def inputs(self, which: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """What models are fed for the records ``which``, int64 of any shape: [*which.shape, ...]."""
-        stored = self._words.index_select(0, which.reshape(-1)).view(self._stored)
+        x = (self._taken_at_once if kernels_run_on(self.device) else self._taken)(which.reshape(-1), dtype)
+        x = x.unflatten(1, self._shape)
+        return (x.permute(0, 3, 1, 2) if self._is_image else x).unflatten(0, which.shape)
+
+    def _taken(self, which: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        stored = self._words.index_select(0, which).view(self._stored)
         if self._bits is not None:
             stored = self._bits.index_select(0, stored.flatten().int()).view(torch.uint8).view(len(stored), -1)
-        x = stored[:, : int(np.prod(self._shape))].unflatten(1, self._shape)
+        x = stored[:, : prod(self._shape)]
         if self._scale != 1.0 or self._shift != 0.0:
             x = torch.add(torch.tensor(self._shift), x, alpha=self._scale)
-        x = x.to(dtype).permute(0, 3, 1, 2) if self._is_image else x.to(dtype)
-        return x.unflatten(0, which.shape)
+        return x.to(dtype)
+
+    def _taken_at_once(self, which: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        from miafast.shadow.resident_kernel import taken
+
+        rows, features = self._words.view(self._stored), prod(self._shape)
+        return taken(
+            rows, which, features=features, bits=self._bits is not None, scale=self._scale, shift=self._shift,
+            dtype=dtype,
+        )  # fmt: skip
 
 
 def _bits_of_every_byte() -> np.ndarray[Any, Any]:

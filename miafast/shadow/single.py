@@ -13,6 +13,7 @@ from torch import nn
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.models import Models, wrap
 from miafast.shadow.modules import DropoutKeys, build, dropout_names, torch_seeded
+from miafast.shadow.optimiser import Leaf
 from miafast.shadow.random import Array, integer
 from miafast.shadow.recipe import Recipe, TrainFunction
 from miafast.shadow.resident import Resident
@@ -41,7 +42,9 @@ class Place:
             each.data = view.copy_(each.data)
         self._keys = [dict(self.module.named_buffers())[name] for name in dropout_names(self.module)]
         start = [each.clone() for each in state(self.module)]
-        self.steps = Steps(recipe, data, [self._weights], self._slope, batch=batch, steps=steps, layers=len(self._keys))
+        self.steps = Steps(
+            recipe, data, [Leaf.at(self._weights)], self._slope, batch=batch, steps=steps, layers=len(self._keys)
+        )
         for each, value in zip(state(self.module), start, strict=True):
             each.copy_(value)
 

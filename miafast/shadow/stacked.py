@@ -16,6 +16,7 @@ from torch.func import functional_call, vmap
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.mlp_gradient import mlp_gradient
 from miafast.shadow.modules import DropoutKeys, flattened
+from miafast.shadow.optimiser import Leaf
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
@@ -86,37 +87,38 @@ def train_stack(
     recipe: Recipe, data: Resident, in_rows: list[Array], stack: Stack, *, seed: int, models: list[int], progress: Any
 ) -> str:
     """Train all models of a stack, all with one batch size, and say what ran."""
-    leaves = {name: each.clone(memory_format=torch.contiguous_format) for name, each in stack.parameters().items()}
-    weights, dropout = list(leaves.values()), DropoutKeys(stack.module, seed=seed, models=models)
-    by_hand = isinstance(recipe.model, str)
+    weights = {name: each.clone(memory_format=torch.contiguous_format) for name, each in stack.parameters().items()}
+    dropout, by_hand = DropoutKeys(stack.module, seed=seed, models=models), isinstance(recipe.model, str)
+    dtype = getattr(torch, recipe.dtype) if by_hand else torch.float32
+    leaves = [Leaf.at(each, dtype) for each in weights.values()]
     stack.module.train()
 
     def gradient(x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor) -> Sequence[torch.Tensor]:
         if by_hand:
-            return mlp_gradient(recipe, weights, x, y, keys)
+            return mlp_gradient(recipe, [leaf.rounded for leaf in leaves], x, y, keys)
         buffers = {**stack.buffers, **dict(zip(dropout.names, keys.unbind(1), strict=True))}
-        return _gradient(recipe, stack, leaves, buffers, x, y)
+        return _gradient(recipe, stack, weights, buffers, x, y)
 
     steps = Steps(
-        recipe, data, weights, gradient, batch=batch_size_for(recipe, len(in_rows[0])),
+        recipe, data, leaves, gradient, batch=batch_size_for(recipe, len(in_rows[0])),
         steps=max(steps_for(recipe, len(rows)) for rows in in_rows), layers=len(dropout.names),
-        dtype=getattr(torch, recipe.dtype) if by_hand else torch.float32,
+        dtype=dtype,
     )  # fmt: skip
-    for leaf, start in zip(weights, stack.parameters().values(), strict=True):
+    for leaf, start in zip(weights.values(), stack.parameters().values(), strict=True):
         leaf.copy_(start)
     for trained in steps.taken(in_rows, dropout, seed=seed, models=models):
         progress.advance(trained)
-    for leaf, end in zip(weights, stack.parameters().values(), strict=True):
+    for leaf, end in zip(weights.values(), stack.parameters().values(), strict=True):
         end.copy_(leaf)
     return steps.how
 
 
 def _gradient(
-    recipe: Recipe, stack: Stack, leaves: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], x: torch.Tensor,
+    recipe: Recipe, stack: Stack, weights: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], x: torch.Tensor,
     y: torch.Tensor,
 ) -> Sequence[torch.Tensor]:  # fmt: skip
     """Each model's own gradient of its mean loss, by autograd, for x [models, batch, ...]."""
-    tracked = {name: each.detach().requires_grad_() for name, each in leaves.items()}
+    tracked = {name: each.detach().requires_grad_() for name, each in weights.items()}
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
         logits = stack(tracked, buffers, x, x_axis=0)
     loss = nn.functional.cross_entropy(

@@ -11,7 +11,7 @@ from miafast.shadow.augment import Augment, augmented
 from miafast.shadow.batches import Batches
 from miafast.shadow.capture import captured
 from miafast.shadow.modules import DropoutKeys
-from miafast.shadow.optimiser import Optimiser, corrections
+from miafast.shadow.optimiser import Leaf, Optimiser, corrections
 from miafast.shadow.order import Order
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
@@ -24,7 +24,7 @@ _BLOCK_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 24}  # record indices drawn toget
 
 
 class Steps:
-    """Trains ``weights``, float32 [models, ...] each and changed in place, on batches of one size.
+    """Trains ``leaves``, the parameters of all models, in place on batches of one size.
 
     What differs from step to step lies ready on the device for a block of steps, and a counter there says which is
     next: so a captured step serves all steps, and all models that are put into the same place one after the other.
@@ -32,10 +32,10 @@ class Steps:
     """
 
     def __init__(
-        self, recipe: Recipe, data: Resident, weights: Sequence[torch.Tensor], gradient: Gradient, *, batch: int,
+        self, recipe: Recipe, data: Resident, leaves: Sequence[Leaf], gradient: Gradient, *, batch: int,
         steps: int, layers: int, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
-        models = len(weights[0])
+        models = len(leaves[0].weights)
         self._recipe, self._data, self._gradient, self._batch, self._dtype = recipe, data, gradient, batch, dtype
         self._block = min(steps, max(1, _BLOCK_NUMBERS[data.device.type] // (models * batch)))
 
@@ -48,7 +48,7 @@ class Steps:
         self._keys = room(models, layers)
         self._rates = room(models, dtype=torch.float32)
         self._corrections = room(2, dtype=torch.float32) + 1.0
-        self._optimiser = Optimiser(recipe, weights)
+        self._optimiser = Optimiser(recipe, leaves)
         self._step = captured(self._once, data.device)
 
     @property
