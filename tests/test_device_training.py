@@ -20,6 +20,7 @@ from torch import nn  # noqa: E402
 import miafast as mf  # noqa: E402
 from miafast.shadow import (  # noqa: E402
     Recipe,
+    capture,
     membership,
     mlp_gradient,
     optimiser,
@@ -167,6 +168,26 @@ def test_places_agree_with_a_plain_pytorch_loop(model: str) -> None:
     assert models.how == "one at a time"
     expected = module.eval()(torch.from_numpy(records.inputs())).detach()
     torch.testing.assert_close(models.logits(records.inputs())[1], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_calls_before_a_capture_leave_no_trace_however_few_steps_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run on: a model with fewer steps than calls must have tensors for all of them."""
+    records, mask = blobs(), np.arange(200) < 5 + np.arange(2)[:, None]
+    recipes = [dataclasses.replace(RECIPES[name], epochs=1) for name in ("module", "alone")]
+
+    def logits() -> list[Any]:
+        made = [train(recipe, records, mask, models=[0, 1], seed=0) for recipe in recipes]
+        return [each.logits(records.inputs()) for each in made]
+
+    def called(function: Any, device: Any) -> Captured:
+        for _ in range(capture.WARM_UPS):
+            function()
+        return Captured(function, str(device), False)
+
+    expected = logits()
+    monkeypatch.setattr(steps, "captured", called)
+    for found, wanted in zip(logits(), expected, strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_resnet9_has_the_parameters_of_its_source() -> None:

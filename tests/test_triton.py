@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from miafast.ops import dispatch  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case, bfloat16  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
+from tests.waiting import WAITING, NeverWaits  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # the interpreter is NumPy
 interpreted = pytest.mark.skipif(
@@ -32,6 +34,7 @@ interpreted = pytest.mark.skipif(
 OPS = sorted({module.name for module in pkgutil.iter_modules(miafast.ops.triton.__path__)} & set(CASES))
 ON_LOGITS = ("logit_confidence", "signals")
 ALL_TARGETS = "lira_leave_one_out"  # interpreted in float32 and on whole blocks, to be done in seconds
+SORTING = ("lira", ALL_TARGETS)  # medians take seconds in the interpreter: few records are enough
 
 
 def twin_of(op_name: str) -> Any:
@@ -39,14 +42,16 @@ def twin_of(op_name: str) -> Any:
 
 
 def check(op_name: str, case: Case) -> None:
-    kwargs = {name: as_torch(value) for name, value in case.kwargs.items()}
-    assert_agrees_with_the_truth(op_name, case, twin_of(op_name)(*map(as_torch, case.args), **kwargs))
+    args, kwargs = [*map(as_torch, case.args)], {name: as_torch(value) for name, value in case.kwargs.items()}
+    with nullcontext() if op_name in WAITING else NeverWaits():
+        found = twin_of(op_name)(*args, **kwargs)
+    assert_agrees_with_the_truth(op_name, case, found)
 
 
 def _every() -> Iterator[Any]:
     for op_name in OPS:
         for case in CASES[op_name][0]():
-            sorts = case.kwargs.get("center") == "median"  # seconds in the interpreter: few records are enough
+            sorts = op_name in SORTING and case.kwargs.get("center") == "median"
             slow = (op_name == ALL_TARGETS and "-float64-" in case.name) or (
                 op_name == "linear_confidence" and "specials" in case.name  # its float64 is `signals`
             )
@@ -98,6 +103,16 @@ def test_all_targets_by_medians(balanced: bool) -> None:
         check(ALL_TARGETS, Case("medians", (phi, in_mask), {"variance": "total", "center": "median"}))
 
 
+@interpreted
+def test_medians_without_a_model_that_is_not_finite() -> None:
+    """Sorting finds the others' ranks: NaN would leave them where they are."""
+    draw = np.random.default_rng(1)
+    in_mask = draw.random((13, 6)).argsort(axis=0) < 6
+    phi = draw.normal(size=(13, 6, 1))
+    phi[4, :4, 0] = np.nan, np.inf, -np.inf, np.nan
+    check(ALL_TARGETS, Case("medians", (phi, in_mask), {"variance": "per-record", "center": "median"}))
+
+
 def _first_records() -> Iterator[Any]:
     """Cases on logits, cut to few records: in chunks every record is a program of its own."""
     for op_name in ON_LOGITS:
@@ -125,6 +140,30 @@ def test_many_classes(op_name: str, classes: int) -> None:
     logits, labels = draw.normal(0, 4, (3, classes)).astype(np.float32), np.array([0, classes - 1, 7])
     check(op_name, Case("float32", (logits, labels)))
     check(op_name, Case("bfloat16", (bfloat16(logits)[:, 1:], labels % 100)))
+
+
+@pytest.mark.parametrize("op_name", OPS)
+def test_contracts_take_every_case_on_a_device(op_name: str) -> None:
+    """They see shapes and dtypes alone there: PyTorch's meta device has as much."""
+    which = dispatch.every_op()[op_name]
+    for case in CASES[op_name][0]():
+        args, kwargs = map(_on_meta, case.args), {name: _on_meta(value) for name, value in case.kwargs.items()}
+        if which.contract is not None:
+            which.contract(*args, **kwargs)
+
+
+def _on_meta(value: Any) -> Any:
+    return dispatch._outline(as_torch(value, "meta"))
+
+
+@interpreted
+@pytest.mark.parametrize("op_name", ["rmia", "population_share"])
+def test_columns_on_a_device_that_name_no_record_are_of_nobody(op_name: str) -> None:
+    phi = torch.arange(9.0)[None, :, None].repeat(2, 1, 1)
+    population = torch.tensor([[2.5, 3.5, 5.0, 6.5]]).repeat(2, 1)
+    outside = twin_of(op_name)(phi, population)
+    changed = twin_of(op_name)(phi, population, columns=torch.tensor([-1, 9, 5, 1000])) != outside
+    assert changed.any(0).tolist() == [record == 5 for record in range(9)]
 
 
 @interpreted

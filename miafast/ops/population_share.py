@@ -8,6 +8,7 @@ import numpy as np
 
 from miafast.ops.dispatch import as_float, op, result_dtype
 from miafast.ops.lira import check_floating
+from miafast.ops.rmia import check_columns
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,15 +23,8 @@ def _contract(phi: Array, population: Array, *, columns: Any = None) -> None:
             f"population has shape {population.shape}; give [..., population] with at least one record and the leading "
             f"axes of phi, {phi.shape[:-2]}."
         )
-    if columns is None:
-        return
-    chosen = np.asarray(columns)
-    if chosen.shape != population.shape[-1:] or chosen.dtype.kind not in "iu":
-        raise ValueError(
-            f"columns has shape {chosen.shape}, dtype {chosen.dtype}; give an index per population record."
-        )
-    if len(np.unique(chosen)) != len(chosen) or chosen.min() < 0 or chosen.max() >= phi.shape[-2]:
-        raise ValueError(f"columns must name records from 0 to {phi.shape[-2] - 1}, each once.")
+    if columns is not None:
+        check_columns(columns, records=phi.shape[-2], population=population.shape[-1])
 
 
 @op(contract=_contract, on_host=("columns",))
@@ -47,7 +41,7 @@ def population_share(phi: Array, population: Array, *, columns: Any = None) -> A
         of the population is not finite, or a record has nobody to be compared with.
 
     Raises:
-        ValueError: shapes, dtypes or columns that do not fit.
+        ValueError: shapes, dtypes or columns that do not fit; of columns on a device as `rmia`.
 
     Source: Ye et al. 2022, "Enhanced membership inference attacks against machine learning models" (Attack-P).
 

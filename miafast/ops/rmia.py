@@ -34,10 +34,11 @@ def _contract(log_ratio_x: Array, log_ratio_z: Array, *, gamma: float = 1.0, col
             f"leading axes of log_ratio_x, {log_ratio_x.shape[:-2]}."
         )
     if columns is not None:
-        _check_columns(columns, records=log_ratio_x.shape[-2], population=log_ratio_z.shape[-1])
+        check_columns(columns, records=log_ratio_x.shape[-2], population=log_ratio_z.shape[-1])
 
 
-def _check_columns(columns: Any, *, records: int, population: int) -> None:
+def check_columns(columns: Any, *, records: int, population: int) -> None:
+    """Raises ValueError unless columns [population] names records, each once; on a device values are not looked at."""
     if not hasattr(columns, "shape") or tuple(columns.shape) != (population,):
         got = f"shape {tuple(columns.shape)}" if hasattr(columns, "shape") else f"type {type(columns).__name__}"
         raise ValueError(f"columns has {got}; give an array of one index per population record, [{population}].")
@@ -70,7 +71,8 @@ def rmia(log_ratio_x: Array, log_ratio_z: Array, *, gamma: float = 1.0, columns:
         count; a record with a NaN, or with nothing to be compared with, is NaN.
 
     Raises:
-        ValueError: shapes, dtypes, gamma or columns that do not fit. Columns on a device are not looked at.
+        ValueError: shapes, dtypes, gamma or columns that do not fit. On a device,
+            where columns are not looked at, one that names no record is of nobody.
 
     Source: Zarifzadeh et al. 2024, "Low-cost high-power membership inference attacks", equation 2 and section 3.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-_WARM_UPS = 3  # libraries and kernels choose and compile in the first calls, which a capture cannot hold
+WARM_UPS = 3  # calls: libraries and kernels choose and compile in the first ones, which a capture cannot hold
 
 
 def kernels_run_on(device: torch.device) -> bool:
@@ -30,7 +30,7 @@ class Captured(NamedTuple):
 def captured(function: Callable[[], None], device: torch.device) -> Captured:
     """The function as one CUDA graph on a CUDA device, and itself on the processor.
 
-    It must work in place on tensors that stay where they are, and is called a few times first: its tensors must be
+    It must work in place on tensors that stay where they are, and is called WARM_UPS times first: its tensors must be
     set afterwards. The rule for what is not captured: a function that waits for the device (``.item()``, a branch on a
     tensor, a copy from main memory) or fails while it is captured runs eagerly, and ``how`` says why. Errors of the
     first call, which is made as usual, are raised.
@@ -48,7 +48,7 @@ def captured(function: Callable[[], None], device: torch.device) -> Captured:
         graph = torch.cuda.CUDAGraph()
         try:
             with _waiting_refused(), torch.cuda.stream(side):
-                for _ in range(_WARM_UPS - 1):
+                for _ in range(WARM_UPS - 1):
                     function()
             with torch.cuda.graph(graph, stream=side):
                 function()

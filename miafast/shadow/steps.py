@@ -9,7 +9,7 @@ import torch
 
 from miafast.shadow.augment import Augment, augmented
 from miafast.shadow.batches import Batches
-from miafast.shadow.capture import captured
+from miafast.shadow.capture import WARM_UPS, captured
 from miafast.shadow.modules import DropoutKeys
 from miafast.shadow.optimiser import Leaf, Optimiser, corrections
 from miafast.shadow.order import Order
@@ -40,7 +40,7 @@ class Steps:
         self._block = min(steps, max(1, _BLOCK_NUMBERS[data.device.type] // (models * batch)))
 
         def room(*axes: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-            return torch.zeros(self._block, *axes, dtype=dtype, device=data.device)
+            return torch.zeros(max(self._block, WARM_UPS), *axes, dtype=dtype, device=data.device)
 
         self._next = torch.zeros(1, dtype=torch.int64, device=data.device)
         self._order = room(models, batch)

@@ -147,12 +147,15 @@ def ranked(
     signal, mask, model_stride, mask_model_stride, models, live, bit: tl.constexpr, real: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """A side's signals [LANES, COLUMNS], ascending, infinities after them, in float64; and every place's rank."""
+    """A side's signals [LANES, COLUMNS], ascending, infinities after them, in float64; and every place's rank.
+
+    NaN counts as infinity: what `tl.sort` compares with it stays unsorted.
+    """
     model = tl.arange(0, COLUMNS).to(tl.int64)[None, :]
     used = (model < models) & live[:, None]
-    x = tl.load(signal[:, None] + model * model_stride, mask=used, other=0.0)
+    x = tl.load(signal[:, None] + model * model_stride, mask=used, other=0.0).to(real)
     inside = tl.load(mask[:, None] + model * mask_model_stride, mask=used, other=1 - bit) == bit
-    return tl.sort(tl.where(used & inside, x.to(real), float("inf")), dim=1).to(tl.float64), model
+    return tl.sort(tl.where(used & inside & (x == x), x, float("inf")), dim=1).to(tl.float64), model
 
 
 @triton.jit

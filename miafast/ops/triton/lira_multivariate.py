@@ -109,7 +109,7 @@ def _predictive(side: _Side, prior: Prior, variance: str) -> tuple[Any, Any]:
     shared = prior.variance.clamp(min=VARIANCE_FLOOR) + 0 * side.squares
     spread = torch.where(counts >= 1, torch.where(prior.dof.isinf(), shared, own), torch.nan)
     if variance == "shrunken":
-        return spread * (1 + 1 / counts), dof
+        return spread * (1 + 1 / counts.double()), dof  # PyTorch divides integers in float32
     return spread, torch.where(dof.isnan(), torch.nan, torch.inf)
 
 

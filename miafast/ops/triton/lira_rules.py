@@ -27,7 +27,7 @@ def log_variance_shift(most: int, device: Any) -> tuple[Any, Any]:
     known = n >= 2
     return (
         torch.where(known, -torch.digamma(half) - math.log(2), 0.0),
-        torch.where(known, torch.polygamma(1, half), 0.0),
+        torch.where(known, _trigamma(half), 0.0),
     )
 
 
@@ -70,10 +70,15 @@ def _trigamma_inverse(y: Any) -> Any:
     target = torch.where(y > 1e-7, y, 1.0)
     x = 0.5 + 1 / target
     for _ in range(STEPS):
-        value = torch.polygamma(1, x)
+        value = _trigamma(x)
         x = x + value * (1 - value / target) / torch.polygamma(2, x)
     x = torch.where(y > 1e-7, x, 1 / torch.where(y > 0, y, 1.0))
     return torch.where(y.isnan(), torch.nan, torch.where(y > 0, x, torch.inf))
+
+
+def _trigamma(x: Any) -> Any:
+    """ψ' to the last digits, as Hurwitz's zeta; PyTorch's own has a relative error of 5e-10."""
+    return torch.special.zeta(2.0, x)
 
 
 class Tables(NamedTuple):

@@ -30,8 +30,7 @@ def neighbour_share(logits: Any, *, radius: float, references: int, leave_one_ou
             least = norm[begin : begin + step, None] * (1 - radius) * norm[chosen]
             found.append((product >= least).sum(1))
         counts.append(torch.stack(found))
-    itself = torch.zeros(features.shape[1], dtype=torch.int64, device=logits.device)
-    itself[chosen] = 1
+    itself = torch.zeros(features.shape[1], dtype=torch.int64, device=logits.device).index_fill_(0, chosen, 1)
     others = (torch.cat(counts, 1) - itself).clamp(min=0).double() / (len(chosen) - itself)
     shares = torch.where(finite.all(0), others, torch.nan).to(result_type(logits))
     return shares if leave_one_out else shares[0]

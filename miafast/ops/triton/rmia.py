@@ -26,15 +26,20 @@ def rmia(log_ratio_x: Any, log_ratio_z: Any, *, gamma: float = 1.0, columns: Any
     z = log_ratio_z.to(real).reshape(-1, population).contiguous()
     ordered = torch.sort(z, dim=-1).values  # NaN last
     numbers = (~z.isnan()).sum(-1)
-    where = torch.full((records,), -1, dtype=torch.int64, device=z.device)
+    where = torch.full((records + 1,), -1, dtype=torch.int64, device=z.device)
     if columns is not None:
-        at = torch.as_tensor(columns).to(z.device, torch.int64, non_blocking=True)
-        where[at] = torch.arange(population, device=z.device)
+        where[places(columns, records, z.device)] = torch.arange(population, device=z.device)
     least = torch.full((), math.log(gamma), dtype=torch.float64, device=z.device)  # an argument would be float32
     search_kernel[(triton.cdiv(records, LANES), len(middle))](
         middle, ordered, z, numbers, where, least, shares, records, population, population.bit_length(), LANES
     )
     return shares
+
+
+def places(columns: Any, records: int, device: Any) -> Any:
+    """The records that columns name, int64 on the device; the place after all of them for what is no record."""
+    at = torch.as_tensor(columns).to(device, torch.int64, non_blocking=True)
+    return torch.where((at >= 0) & (at < records), at, records)
 
 
 @triton.jit
