@@ -7,9 +7,11 @@ import importlib
 import os
 import shlex
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from miafast.ops.cuda.source import OPTIONS, source  # noqa: E402
+from miafast.ops.cuda.source import OPTIONS, source, stream_of  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
@@ -73,6 +75,28 @@ def test_source_compiles_for_hopper(op_name: str) -> None:
     assert size.value > 1000
     for kernel in KERNELS[op_name]:
         assert nvrtc.nvrtcGetLoweredName(program, kernel.encode(), ctypes.byref(ctypes.c_char_p())) == 0
+
+
+@pytest.mark.parametrize("version", [13, 14])
+def test_the_caller_s_stream_becomes_cupy_s_once(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """CuPy 14 deprecates `ExternalStream`; what it has instead may destroy the stream when it goes."""
+    made = []
+
+    def external(pointer: int, device: int) -> int:
+        made.append(pointer)
+        return pointer
+
+    def from_external(stream: Any) -> int:
+        return external(stream.__cuda_stream__()[1], 0)
+
+    stream = SimpleNamespace(from_external=from_external) if version == 14 else SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Stream=stream)))
+    if version == 13:
+        sys.modules["cupy"].cuda.ExternalStream = external
+    stream_of.cache_clear()
+    assert [stream_of(0, 8), stream_of(0, 16), stream_of(0, 8)] == [8, 16, 8]
+    assert made == [8, 16]
+    stream_of.cache_clear()
 
 
 HARNESS = """

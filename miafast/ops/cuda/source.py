@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,15 +38,34 @@ def launch(
 
     Arguments are tensors, passed as pointers, and NumPy numbers, passed as they are. Nothing is waited for.
     """
-    import cupy
     import torch
 
     function = _compiled(op_name, kernel)
     if shared > 48 * 1024:
         function.max_dynamic_shared_size_bytes = shared
     given = tuple(np.uint64(each.data_ptr()) if hasattr(each, "data_ptr") else each for each in arguments)
-    with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+    current = torch.cuda.current_stream()
+    with stream_of(current.device_index, current.cuda_stream):
         function((blocks,), threads, given, shared_mem=shared)
+
+
+class _Foreign(NamedTuple):
+    """A stream by its address, as `cuda.Stream.from_external` wants it."""
+
+    pointer: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
+
+
+@functools.cache
+def stream_of(device: int, pointer: int) -> Any:
+    """CuPy's view of PyTorch's stream, kept as long as the process: some versions destroy the stream with the view."""
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, "from_external"):  # since CuPy 14, which deprecates the other
+        return cupy.cuda.Stream.from_external(_Foreign(pointer))
+    return cupy.cuda.ExternalStream(pointer, device)
 
 
 @functools.cache
