@@ -27,6 +27,7 @@ from miafast.shadow import (  # noqa: E402
     recipe_for,
     resident,
     stack_size,
+    stacked,
     steps,
     train,
 )
@@ -237,14 +238,20 @@ class TestOnMeta:
 
 KERNEL = """
 import torch
-from miafast.shadow.mlp_kernel import loss_slope
+from miafast.shadow.mlp_kernel import mlp_step
 from miafast.shadow.optimiser import Leaf
 from miafast.shadow.optimiser_kernel import update
 from miafast.shadow.recipe import Recipe
+from miafast.shadow.resident import Packed
 from miafast.shadow.resident_kernel import taken
 from tests.sm90 import compile_only
 with compile_only() as found:
-    loss_slope(torch.zeros(2, 30, 100, dtype=torch.bfloat16), torch.zeros(2, 30, dtype=torch.int64), 0.0)
+    y, packed = torch.zeros(2, 30, dtype=torch.int64), torch.zeros(9, 24, dtype=torch.uint8)
+    shapes = (2, 128, 190), (2, 128), (2, 100, 128), (2, 100)
+    leaves = [Leaf.at(torch.zeros(shape), torch.bfloat16) for shape in shapes]
+    for x in (torch.zeros(2, 30, 190, dtype=torch.bfloat16), Packed(packed, y, 0.0, 1.0)):
+        for recipe in (Recipe(), Recipe(activation="tanh", dropout=0.1, optimizer="sgd", momentum=0.9)):
+            mlp_step(recipe, leaves, x, y, torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2), torch.ones(2))
     for rows, bits in ((torch.zeros(9, 8, dtype=torch.uint8), True), (torch.zeros(9, 64), False)):
         for dtype in (torch.float32, torch.bfloat16):
             taken(rows, torch.zeros(5, dtype=torch.int64), features=60, bits=bits, scale=2.0, shift=1.0, dtype=dtype)
@@ -260,8 +267,10 @@ def test_training_s_kernels_compile_for_hopper() -> None:
     pytest.importorskip("triton")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
-    expected = "{'mlp_kernel._loss_slope': 1, 'resident_kernel._take': 4, 'optimiser_kernel._step': 6}"
-    assert done.stdout.strip() == expected, done.stderr
+    kernels = {"_layer": 5, "_loss_slope": 1, "_back": 2, "_learn": 6}
+    expected = {f"mlp_kernel.{name}": versions for name, versions in kernels.items()}
+    expected |= {"resident_kernel._take": 4, "optimiser_kernel._step": 6}
+    assert done.stdout.strip() == str(expected), done.stderr
 
 
 interpreted = pytest.mark.skipif(
@@ -273,7 +282,7 @@ interpreted = pytest.mark.skipif(
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside, our kernels run on the processor's tensors, in Triton's interpreter."""
-    for module in (resident, mlp_gradient, optimiser):
+    for module in (resident, mlp_gradient, optimiser, stacked):
         monkeypatch.setattr(module, "kernels_run_on", lambda device: True)
 
 
@@ -311,6 +320,32 @@ def test_the_loss_s_slope_is_autograd_s(classes: int, fused: bool, smoothing: fl
 
 
 @interpreted
+@pytest.mark.parametrize("packed", [False, True], ids=["numbers", "bits"])
+@pytest.mark.parametrize("name", ["logistic", "dropout", "tanh", "wide", "smoothed", "momentum", "nesterov", "adamw"])
+def test_a_perceptron_s_step_in_kernels_is_the_gradient_and_the_optimiser_s(name: str, packed: bool) -> None:
+    from miafast.shadow.mlp_kernel import mlp_step
+
+    more = {"tanh": Recipe(activation="tanh", dropout=0.3, hidden=(9, 20)), "wide": Recipe(hidden=(140,))}
+    recipe = (RECIPES | more)[name]
+    data = resident.Resident(dataclasses.replace(bits(), scale=2.0, shift=-0.5), "cpu")
+    draw = torch.Generator().manual_seed(0)
+    module = build(recipe, (13,), 3, seed=0, model=0)
+    start = [0.3 * torch.randn(2, *each.shape, generator=draw) for each in module.parameters()]
+    plain, fused = ([Leaf.at(each.clone()) for each in start] for _ in range(2))
+    rates, keys = torch.tensor([0.1, 0.03]), torch.randint(2**32, (2, 2), generator=draw)
+    for correction in torch.from_numpy(corrections(0, 2)):
+        which, y = torch.randint(200, (2, 70), generator=draw), torch.randint(3, (2, 70), generator=draw)
+        x = data.inputs(which)
+        gradients = mlp_gradient.mlp_gradient(recipe, [leaf.weights for leaf in plain], x, y, keys)
+        for leaf, gradient in zip(plain, gradients, strict=True):
+            plain_update(recipe, leaf, gradient, rates, correction)
+        mlp_step(recipe, fused, data.packed(which) if packed else x, y, keys, rates, correction)
+    for one, other, before in zip(plain, fused, start, strict=True):
+        assert float((one.weights - before).abs().max()) > 1e-3
+        torch.testing.assert_close(other.weights, one.weights, rtol=1e-4, atol=1e-4)
+
+
+@interpreted
 @pytest.mark.parametrize("name", ["smoothed", "dropout", "adamw", "bfloat16"])
 def test_kernels_train_the_models_of_pytorch_s_operations(name: str, request: pytest.FixtureRequest) -> None:
     records, recipe = bits(), dataclasses.replace(RECIPES[name], epochs=2)
@@ -321,7 +356,7 @@ def test_kernels_train_the_models_of_pytorch_s_operations(name: str, request: py
         stack = Stack([fresh(recipe, records, seed=3, model=model) for model in (0, 1)], "cpu")
         train_stack(recipe, Resident(records, "cpu"), rows, stack, seed=3, models=[0, 1], progress=Count())
         found.append(stack.weights)
-    tolerance = 2e-2 if name == "bfloat16" else 1e-5
+    tolerance = 6e-2 if name == "bfloat16" else 1e-5  # the interpreter cuts bfloat16 off where a device rounds
     torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
 
 

@@ -38,7 +38,12 @@ def dropout_kept(keys: torch.Tensor, shape: tuple[int, ...], share: float) -> to
     """Which activations dropout keeps: bool [*keys.shape, *shape], as `miafast.ops.mlp_steps.kept`."""
     place = torch.arange(prod(shape), device=keys.device).reshape(shape) * 0x9E3779B1
     hashed = _mix(place + keys.reshape(*keys.shape, *[1] * len(shape)))
-    return hashed >= int(float(np.float32(share)) * 2**32)
+    return hashed >= dropout_bound(share)
+
+
+def dropout_bound(share: float) -> int:
+    """Hashes below it are dropped."""
+    return int(float(np.float32(share)) * 2**32)
 
 
 def _mix(values: torch.Tensor) -> torch.Tensor:

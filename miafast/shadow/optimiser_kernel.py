@@ -1,4 +1,4 @@
-"""The optimiser's step as one Triton kernel: every weight, gradient and moment is read once and written once."""
+"""The optimiser's step in Triton: every weight, gradient and moment is read once and written once."""
 
 from __future__ import annotations
 
@@ -19,32 +19,48 @@ def update(recipe: Recipe, leaf: Leaf, gradient: Any, rates: Any, correction: An
     models, each = len(leaf.weights), leaf.weights[0].numel()
     with torch.cuda.device_of(leaf.weights):
         _step[(triton.cdiv(each, _BLOCK), models)](
-            *leaf, gradient.contiguous(), rates, correction, each,
-            recipe.weight_decay, recipe.momentum, EPSILON,
-            beta_1=BETAS[0], beta_2=BETAS[1], kind=recipe.optimizer, nesterov=recipe.nesterov,
-            momentous=bool(recipe.momentum), block=_BLOCK,
-        )  # fmt: skip
+            *leaf, gradient.contiguous(), rates, correction, each, **rule(recipe), block=_BLOCK
+        )
+
+
+def rule(recipe: Recipe) -> dict[str, Any]:
+    """How `stepped` moves weights, from ``decay`` on."""
+    return {
+        "decay": recipe.weight_decay, "momentum": recipe.momentum, "epsilon": EPSILON, "beta_1": BETAS[0],
+        "beta_2": BETAS[1], "kind": recipe.optimizer, "nesterov": recipe.nesterov,
+    }  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _step(  # type: ignore[no-untyped-def]
-    weights, first, second, rounded, gradient, rates, correction, each, decay, momentum, epsilon,
-    beta_1: tl.constexpr, beta_2: tl.constexpr, kind: tl.constexpr, nesterov: tl.constexpr, momentous: tl.constexpr,
-    block: tl.constexpr,
+    weights, first, second, rounded, gradient, rates, correction, each,
+    decay: tl.constexpr, momentum: tl.constexpr, epsilon: tl.constexpr, beta_1: tl.constexpr, beta_2: tl.constexpr,
+    kind: tl.constexpr, nesterov: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     model = tl.program_id(1)
     column = tl.program_id(0) * block + tl.arange(0, block)
     inside = column < each
     place = model.to(tl.int64) * each + column
+    stepped(
+        weights, first, second, rounded, place, inside, tl.load(gradient + place, inside).to(tl.float32),
+        tl.load(rates + model), correction, decay, momentum, epsilon, beta_1, beta_2, kind, nesterov,
+    )  # fmt: skip
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def stepped(  # type: ignore[no-untyped-def]
+    weights, first, second, rounded, place, inside, g, rate, correction,
+    decay: tl.constexpr, momentum: tl.constexpr, epsilon: tl.constexpr, beta_1: tl.constexpr, beta_2: tl.constexpr,
+    kind: tl.constexpr, nesterov: tl.constexpr,
+):  # fmt: skip
+    """One step of one model's weights at these places of a `Leaf`, down the float32 gradient ``g``."""
     w = tl.load(weights + place, inside)
-    g = tl.load(gradient + place, inside).to(tl.float32)
-    rate = tl.load(rates + model)
     if kind == "adamw":
         w *= 1.0 - rate * decay
     else:
         g += decay * w
     if kind == "sgd":
-        if momentous:
+        if momentum > 0:
             m = momentum * tl.load(first + place, inside) + g
             tl.store(first + place, m, inside)
             g = g + momentum * m if nesterov else m

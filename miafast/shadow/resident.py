@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,15 @@ from miafast.shadow.capture import kernels_run_on
 from miafast.tables import Records
 
 _WORD = 8  # bytes that are taken at a time: a byte at a time, taking costs more than training
+
+
+class Packed(NamedTuple):
+    """Records' bits, still eight to a byte, for kernels that spread them themselves."""
+
+    rows: torch.Tensor  # uint8 [records, bytes], the first bit in the highest place
+    which: torch.Tensor  # int64 [...]: the records taken
+    zero: float  # what models are fed for a bit that is not set, and for one that is
+    one: float
 
 
 class Resident:
@@ -45,6 +54,15 @@ class Resident:
         x = (self._taken_at_once if kernels_run_on(self.device) else self._taken)(which.reshape(-1), dtype)
         x = x.unflatten(1, self._shape)
         return (x.permute(0, 3, 1, 2) if self._is_image else x).unflatten(0, which.shape)
+
+    @property
+    def packs(self) -> bool:
+        """Whether `packed` gives the inputs: bits whose order is the records'."""
+        return self._bits is not None and not (self._is_image and self._shape[-1] > 1)
+
+    def packed(self, which: torch.Tensor) -> Packed:
+        """The records ``which`` as they are stored."""
+        return Packed(self._words.view(torch.uint8), which, self._shift, self._shift + self._scale)
 
     def _taken(self, which: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         stored = self._words.index_select(0, which).view(self._stored)

@@ -13,7 +13,7 @@ from torch import nn
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.models import Models, wrap
 from miafast.shadow.modules import DropoutKeys, build, dropout_names, torch_seeded
-from miafast.shadow.optimiser import Leaf
+from miafast.shadow.optimiser import Leaf, Optimiser
 from miafast.shadow.random import Array, integer
 from miafast.shadow.recipe import Recipe, TrainFunction
 from miafast.shadow.resident import Resident
@@ -42,8 +42,9 @@ class Place:
             each.data = view.copy_(each.data)
         self._keys = [dict(self.module.named_buffers())[name] for name in dropout_names(self.module)]
         start = [each.clone() for each in state(self.module)]
+        self._optimiser = Optimiser(recipe, [Leaf.at(self._weights)])
         self.steps = Steps(
-            recipe, data, [Leaf.at(self._weights)], self._slope, batch=batch, steps=steps, layers=len(self._keys)
+            recipe, data, self._step, inputs=data.inputs, models=1, batch=batch, steps=steps, layers=len(self._keys)
         )
         for each, value in zip(state(self.module), start, strict=True):
             each.copy_(value)
@@ -63,17 +64,20 @@ class Place:
     def taken(self, in_rows: Array, *, seed: int, model: int) -> Iterator[int]:
         """Train what is in place on its IN records, yielding 1 after each step. Seeds torch's generators."""
         torch.manual_seed(integer(seed, model, "training"))
+        self._optimiser.restart()
         dropout = DropoutKeys(self.module, seed=seed, models=[model])
         yield from self.steps.taken([in_rows], dropout, seed=seed, models=[model])
 
-    def _slope(self, x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor) -> list[torch.Tensor]:
+    def _step(
+        self, x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor, rates: torch.Tensor, correction: torch.Tensor
+    ) -> None:
         for buffer, key in zip(self._keys, keys[0], strict=True):
             buffer.copy_(key)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"):
             logits = self.module(x[0])
         loss = nn.functional.cross_entropy(logits.float(), y[0], label_smoothing=self._recipe.label_smoothing)
         torch._foreach_copy_(self._slopes, torch.autograd.grad(loss, self._parameters, materialize_grads=True))
-        return [self._gradient]
+        self._optimiser.step([self._gradient], rates, correction)
 
 
 def train_singly(

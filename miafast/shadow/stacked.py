@@ -6,7 +6,8 @@ Perceptrons have their gradient written out. Batches of a model hold only its ow
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,13 +15,14 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from miafast.shadow.batches import batch_size_for, steps_for
+from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.mlp_gradient import mlp_gradient
 from miafast.shadow.modules import DropoutKeys, flattened
-from miafast.shadow.optimiser import Leaf
+from miafast.shadow.optimiser import Leaf, Optimiser
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
-from miafast.shadow.steps import Steps
+from miafast.shadow.steps import Step, Steps
 
 #: Modules that would be wrong (shared running statistics) or slow (grouped convolution) in a stack.
 _ALONE = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.RNNBase, nn.MultiheadAttention)
@@ -91,21 +93,33 @@ def train_stack(
     dropout, by_hand = DropoutKeys(stack.module, seed=seed, models=models), isinstance(recipe.model, str)
     dtype = getattr(torch, recipe.dtype) if by_hand else torch.float32
     leaves = [Leaf.at(each, dtype) for each in weights.values()]
+    optimiser = Optimiser(recipe, leaves)
     stack.module.train()
 
-    def gradient(x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor) -> Sequence[torch.Tensor]:
+    def step(
+        x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor, rates: torch.Tensor, correction: torch.Tensor
+    ) -> None:
         if by_hand:
-            return mlp_gradient(recipe, [leaf.rounded for leaf in leaves], x, y, keys)
-        buffers = {**stack.buffers, **dict(zip(dropout.names, keys.unbind(1), strict=True))}
-        return _gradient(recipe, stack, weights, buffers, x, y)
+            gradients: Sequence[torch.Tensor] = mlp_gradient(recipe, [leaf.rounded for leaf in leaves], x, y, keys)
+        else:
+            buffers = {**stack.buffers, **dict(zip(dropout.names, keys.unbind(1), strict=True))}
+            gradients = _gradient(recipe, stack, weights, buffers, x, y)
+        optimiser.step(gradients, rates, correction)
 
+    run: Step = step
+    inputs: Callable[[torch.Tensor], Any] = partial(data.inputs, dtype=dtype)
+    if dtype == torch.bfloat16 and kernels_run_on(data.device):
+        from miafast.shadow.mlp_kernel import mlp_step
+
+        run = partial(mlp_step, recipe, leaves)
+        inputs = data.packed if data.packs and not recipe.augment else inputs
     steps = Steps(
-        recipe, data, leaves, gradient, batch=batch_size_for(recipe, len(in_rows[0])),
+        recipe, data, run, inputs=inputs, models=len(models), batch=batch_size_for(recipe, len(in_rows[0])),
         steps=max(steps_for(recipe, len(rows)) for rows in in_rows), layers=len(dropout.names),
-        dtype=dtype,
     )  # fmt: skip
     for leaf, start in zip(weights.values(), stack.parameters().values(), strict=True):
         leaf.copy_(start)
+    optimiser.restart()
     for trained in steps.taken(in_rows, dropout, seed=seed, models=models):
         progress.advance(trained)
     for leaf, end in zip(weights.values(), stack.parameters().values(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,32 +12,32 @@ from miafast.shadow.augment import Augment, augmented
 from miafast.shadow.batches import Batches
 from miafast.shadow.capture import WARM_UPS, captured
 from miafast.shadow.modules import DropoutKeys
-from miafast.shadow.optimiser import Leaf, Optimiser, corrections
+from miafast.shadow.optimiser import corrections
 from miafast.shadow.order import Order
 from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
 
-#: From x [models, batch, ...], y [models, batch] and dropout keys [models, layers] to the gradient of each parameter.
-Gradient = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Sequence[torch.Tensor]]
+#: Takes a step with x [models, batch, ...], y [models, batch], dropout keys [models, layers], rates [models] and the
+#: optimiser's corrections [2].
+Step = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 _BLOCK_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 24}  # record indices drawn together
 
 
 class Steps:
-    """Trains ``leaves``, the parameters of all models, in place on batches of one size.
+    """Calls ``step``, which trains ``models`` models in place, with ``batch`` records for each, again and again.
 
     What differs from step to step lies ready on the device for a block of steps, and a counter there says which is
     next: so a captured step serves all steps, and all models that are put into the same place one after the other.
-    Models with fewer steps than others stay as they are at a learning rate of 0. ``gradient`` sees inputs of ``dtype``.
+    Models with fewer steps than others stay as they are at a learning rate of 0. ``inputs`` gives x for record numbers.
     """
 
     def __init__(
-        self, recipe: Recipe, data: Resident, leaves: Sequence[Leaf], gradient: Gradient, *, batch: int,
-        steps: int, layers: int, dtype: torch.dtype = torch.float32,
+        self, recipe: Recipe, data: Resident, step: Step, *, inputs: Callable[[torch.Tensor], Any], models: int,
+        batch: int, steps: int, layers: int,
     ) -> None:  # fmt: skip
-        models = len(leaves[0].weights)
-        self._recipe, self._data, self._gradient, self._batch, self._dtype = recipe, data, gradient, batch, dtype
+        self._recipe, self._data, self._take, self._inputs, self._batch = recipe, data, step, inputs, batch
         self._block = min(steps, max(1, _BLOCK_NUMBERS[data.device.type] // (models * batch)))
 
         def room(*axes: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
@@ -48,7 +49,6 @@ class Steps:
         self._keys = room(models, layers)
         self._rates = room(models, dtype=torch.float32)
         self._corrections = room(2, dtype=torch.float32) + 1.0
-        self._optimiser = Optimiser(recipe, leaves)
         self._step = captured(self._once, data.device)
 
     @property
@@ -73,7 +73,6 @@ class Steps:
         rates = np.zeros((counts.max(), len(models)), np.float32)
         for column, each in enumerate(batches):
             rates[: each.steps, column] = each.rates
-        self._optimiser.restart()
         for begin in range(0, len(rates), self._block):
             steps = range(begin, min(begin + self._block, len(rates)))
             self._next.zero_()
@@ -91,13 +90,13 @@ class Steps:
 
     def _once(self) -> None:
         which = self._now(self._order)
-        x = self._data.inputs(which, self._dtype)
+        x = self._inputs(which)
         if self._recipe.augment:
             x = augmented(x.flatten(0, 1), self._now(self._augmentation), self._recipe.augment).unflatten(
                 0, which.shape
             )
-        gradients = self._gradient(x, self._data.y[which], self._now(self._keys))
-        self._optimiser.step(gradients, self._now(self._rates), self._now(self._corrections))
+        now = self._now(self._keys), self._now(self._rates), self._now(self._corrections)
+        self._take(x, self._data.y[which], *now)
         self._next += 1
 
     def _now(self, buffer: torch.Tensor) -> torch.Tensor:
