@@ -22,6 +22,7 @@ import miafast as mf  # noqa: E402
 import miafast.ops.triton  # noqa: E402
 from miafast import attacks  # noqa: E402
 from miafast.ops import dispatch  # noqa: E402
+from miafast.ops.triton import narrow_mlps  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case, bfloat16  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
@@ -65,6 +66,9 @@ def _every() -> Iterator[Any]:
 def test_twin_agrees_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
     # The interpreter's products of bfloat16 are of their bits.
     monkeypatch.setattr("miafast.ops.triton.linear_confidence.TENSOR_CORES", (torch.float16,))
+    if op_name == "mlp_confidence":
+        monkeypatch.setattr("miafast.ops.triton.halves.ROWS", 256)
+        monkeypatch.setattr("miafast.ops.triton.narrow_mlps.TILE", narrow_mlps.Tile(64, 64, 128, 4, 1, None))
     if op_name == ALL_TARGETS:
         for name, value in (("LANES", 1024), ("SORTED", 128)):
             monkeypatch.setattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), name, value)

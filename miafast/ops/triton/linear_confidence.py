@@ -118,17 +118,7 @@ def parts_kernel(
         if BIAS:
             at_bias = bias + model * bias_model_stride + column * bias_class_stride
             z += tl.load(at_bias, mask=column < classes, other=0.0).to(tl.float32)[None, :]
-        is_label = column[None, :] == label[:, None]
-        z = tl.where((column < classes)[None, :], z, -float("inf"))
-        other = tl.where(is_label, -float("inf"), z)
-        of_label = tl.where(
-            tl.sum(is_label.to(tl.int32), axis=1) != 0, tl.sum(tl.where(is_label, z, 0.0), axis=1), of_label
-        )
-        old = tl.maximum(before, after)
-        before = tl.maximum(before, tl.max(tl.where(column[None, :] < label[:, None], other, -float("inf")), axis=1))
-        after = tl.maximum(after, tl.max(tl.where(column[None, :] > label[:, None], other, -float("inf")), axis=1))
-        pivot = or_zero(tl.maximum(before, after))
-        total = total * tl.exp(old - pivot) + tl.sum(tl.exp(other - pivot[:, None]), axis=1)
+        before, after, of_label, total = fold(z, column, classes, label, before, after, of_label, total)
     to = found + (model * splits + split) * records + record
     part = tl.num_programs(0).to(tl.int64) // tiles * records
     tl.store(to, before, mask=live)
@@ -158,7 +148,30 @@ def merge_kernel(found, labels, phi, correct, records, classes, splits, label_st
         before, after = tl.maximum(before, their_before), tl.maximum(after, their_after)
         pivot = or_zero(tl.maximum(before, after))
         total = total * tl.exp(old - pivot) + their_total * tl.exp(tl.maximum(their_before, their_after) - pivot)
+    value, right = confidence_of(label, classes, before, after, of_label, total)
+    tl.store(phi + model * records + record, value, mask=live)
+    tl.store(correct + model * records + record, right, mask=live)
+
+
+@triton.jit
+def fold(z, column, classes, label, before, after, of_label, total):
+    """What is kept of a record's logits, with those of more classes, z [records, columns]."""
+    is_label = column[None, :] == label[:, None]
+    z = tl.where((column < classes)[None, :], z, -float("inf"))
+    other = tl.where(is_label, -float("inf"), z)
+    of_label = tl.where(
+        tl.sum(is_label.to(tl.int32), axis=1) != 0, tl.sum(tl.where(is_label, z, 0.0), axis=1), of_label
+    )
+    old = tl.maximum(before, after)
+    before = tl.maximum(before, tl.max(tl.where(column[None, :] < label[:, None], other, -float("inf")), axis=1))
+    after = tl.maximum(after, tl.max(tl.where(column[None, :] > label[:, None], other, -float("inf")), axis=1))
+    pivot = or_zero(tl.maximum(before, after))
+    total = total * tl.exp(old - pivot) + tl.sum(tl.exp(other - pivot[:, None]), axis=1)
+    return before, after, of_label, total
+
+
+@triton.jit
+def confidence_of(label, classes, before, after, of_label, total):
     known = (label >= 0) & (label < classes)
     right = known & ((label == 0) | (of_label > before)) & (of_label >= after) & (total == total)
-    tl.store(phi + model * records + record, phi_of(of_label, tl.maximum(before, after), total, known), mask=live)
-    tl.store(correct + model * records + record, right, mask=live)
+    return phi_of(of_label, tl.maximum(before, after), total, known), right

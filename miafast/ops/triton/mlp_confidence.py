@@ -9,6 +9,7 @@ import torch
 
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import layers
+from miafast.ops.triton import narrow_mlps
 from miafast.ops.triton.linear_confidence import linear_confidence
 
 #: Hidden units of all models and a block of records that exist at once.
@@ -18,9 +19,13 @@ UNITS = 2**26
 def mlp_confidence(x: Any, weights: Any, labels: Any, *, widths: Sequence[int], activation: str) -> Confidence:
     """NaN, and not correct, where a label is not in [0, classes): labels on a device are not checked."""
     real = torch.float64 if torch.float64 in (x.dtype, weights.dtype) else torch.float32
-    *hidden, (weight, bias) = layers(weights.to(real), widths)
     phi = torch.empty(len(weights), len(x), dtype=real, device=x.device)
     correct = torch.empty(phi.shape, dtype=torch.bool, device=x.device)
+    narrow = real == torch.float32 and len(widths) > 2 and max(widths[1:-1]) <= narrow_mlps.UNITS
+    if narrow and phi.numel():
+        narrow_mlps.narrow_mlps(x, weights, labels, widths, activation, Confidence(phi, correct))
+        return Confidence(phi, correct)
+    *hidden, (weight, bias) = layers(weights.to(real), widths)
     step = max(1, UNITS // max(1, len(weights) * max(widths[1:])))
     for begin in range(0, len(x) if len(weights) else 0, step):
         block = slice(begin, begin + step)

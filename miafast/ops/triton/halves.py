@@ -1,0 +1,81 @@
+"""float32 rows as two float16 numbers each, for products on tensor cores that lose nothing float32 keeps.
+
+A row is multiplied by the power of two that brings its largest number to [2^14, 2^15). Then a number is ``high + low``
+within 2^-24 of itself, or within 2^-25 where it is smaller than 2^-1. A row with a number that is not finite has NaN
+for a scale. Ootomo and Yokota 2022, "Recovering single precision accuracy from Tensor Cores while surpassing the FP32
+theoretical peak performance".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+#: Rows and numbers of a row that a program reads at once.
+ROWS, LANES = 16, 128
+
+#: Where the largest of a row's scaled sums is at least this, what the parts lost is 2^-22 of it or less: the sum of
+#: `width` products loses about sqrt(width) 2^-11.
+TRUSTED = tl.constexpr(2.0**20)
+
+
+def halves(values: Any, high: Any, low: Any, scale: Any, rest: Any) -> None:
+    """Splits values [models, rows, width], of any strides.
+
+    ``high`` and ``low`` [models, rows or more, width or more] float16 are filled up with zeros, ``scale`` and ``rest``
+    [models, rows or more] float32 too: what a product is to be multiplied by, and the largest |low|.
+    """
+    models, rows, width = values.shape
+    halves_kernel[(triton.cdiv(high.shape[1], ROWS), models)](
+        values, high, low, scale, rest, rows, width, *high.shape[1:], *values.stride(), *high.stride()[:2],
+        scale.stride(0), ROWS, LANES, num_warps=4,
+    )  # fmt: skip
+
+
+@triton.jit
+def halves_kernel(
+    values, high, low, scale, rest, rows, width, padded_rows, padded_width, model_stride, row_stride, width_stride,
+    half_model_stride, half_row_stride, scale_model_stride, ROWS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    model, row = tl.program_id(1).to(tl.int64), tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
+    lane = tl.arange(0, LANES)
+    given = values + model * model_stride + row[:, None] * row_stride
+    live = (row < rows)[:, None]
+    largest, broken = tl.zeros([ROWS, LANES], tl.float32), tl.zeros([ROWS, LANES], tl.int32)
+    for first in range(0, width, LANES):
+        at = (first + lane).to(tl.int64)[None, :]
+        value = tl.abs(tl.load(given + at * width_stride, mask=live & (at < width), other=0.0).to(tl.float32))
+        largest = tl.maximum(largest, value)
+        broken |= (~(value < float("inf"))).to(tl.int32)
+    larger, smaller = scales(tl.max(largest, axis=1))
+    whole = tl.max(broken, axis=1) == 0
+    lost = tl.zeros([ROWS, LANES], tl.float32)
+    to = model * half_model_stride + row[:, None] * half_row_stride
+    for first in range(0, padded_width, LANES):
+        at = (first + lane).to(tl.int64)[None, :]
+        value = tl.load(given + at * width_stride, mask=live & (at < width), other=0.0).to(tl.float32)
+        first_half, second_half = split(tl.where(whole[:, None], value, 0.0), larger[:, None])
+        inside = (row < padded_rows)[:, None] & (at < padded_width)
+        tl.store(high + to + at, first_half, mask=inside)
+        tl.store(low + to + at, second_half, mask=inside)
+        lost = tl.maximum(lost, tl.abs(second_half.to(tl.float32)))
+    to_row = model * scale_model_stride + row
+    tl.store(scale + to_row, tl.where(whole, smaller, float("nan")), mask=row < padded_rows)
+    tl.store(rest + to_row, tl.max(lost, axis=1), mask=row < padded_rows)
+
+
+@triton.jit
+def scales(largest):
+    """The power of two that brings the largest number of a row to [2^14, 2^15), and one over it; 0 for zeros."""
+    exponent = tl.minimum(tl.maximum(largest.to(tl.int32, bitcast=True) >> 23, 15), 254)
+    smaller = ((exponent - 14) << 23).to(tl.float32, bitcast=True)
+    return ((268 - exponent) << 23).to(tl.float32, bitcast=True), tl.where(largest == 0.0, 0.0, smaller)
+
+
+@triton.jit
+def split(value, larger):
+    scaled = value * larger
+    high = scaled.to(tl.float16)
+    return high, (scaled - high.to(tl.float32)).to(tl.float16)
