@@ -24,6 +24,7 @@ from miafast.shadow import (  # noqa: E402
     membership,
     mlp_gradient,
     optimiser,
+    order,
     recipe_for,
     resident,
     stack_size,
@@ -69,7 +70,23 @@ def test_draws_are_numpys() -> None:
         np.testing.assert_array_equal(found[model], stream(3, model, "batches").random_raw(start + 37)[start:])
 
 
-def test_batches_are_those_of_the_processor() -> None:
+interpreted = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1",
+    reason="there is a device: its training is compared below, or there is no Triton",
+)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside, our kernels run on the processor's tensors, in Triton's interpreter."""
+    for module in (resident, mlp_gradient, optimiser, order, stacked):
+        monkeypatch.setattr(module, "kernels_run_on", lambda device: True)
+
+
+@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=interpreted)], ids=["plain", "kernel"])
+def test_batches_are_those_of_the_processor(fused: bool, request: pytest.FixtureRequest) -> None:
+    if fused:
+        request.getfixturevalue("kernels")
     recipe, rows = Recipe(batch_size=7, epochs=5), [np.arange(3, 3 + count) for count in (40, 23, 7)]
     drawn = [Batches(recipe, each, seed=1, model=model) for model, each in enumerate(rows)]
     order = Order(rows, size=7, seed=1, models=[0, 1, 2], device=CPU)
@@ -241,6 +258,7 @@ import torch
 from miafast.shadow.mlp_kernel import mlp_step
 from miafast.shadow.optimiser import Leaf
 from miafast.shadow.optimiser_kernel import update
+from miafast.shadow.order_kernel import sortable
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Packed
 from miafast.shadow.resident_kernel import taken
@@ -252,6 +270,7 @@ with compile_only() as found:
     for x in (torch.zeros(2, 30, 190, dtype=torch.bfloat16), Packed(packed, y, 0.0, 1.0)):
         for recipe in (Recipe(), Recipe(activation="tanh", dropout=0.1, optimizer="sgd", momentum=0.9)):
             mlp_step(recipe, leaves, x, y, torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2), torch.ones(2))
+    sortable(torch.zeros(3, 2, dtype=torch.int64), *torch.ones(2, 3, 1, dtype=torch.int64), epochs=2, width=900)
     for rows, bits in ((torch.zeros(9, 8, dtype=torch.uint8), True), (torch.zeros(9, 64), False)):
         for dtype in (torch.float32, torch.bfloat16):
             taken(rows, torch.zeros(5, dtype=torch.int64), features=60, bits=bits, scale=2.0, shift=1.0, dtype=dtype)
@@ -269,21 +288,8 @@ def test_training_s_kernels_compile_for_hopper() -> None:
     done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
     kernels = {"_layer": 5, "_loss_slope": 1, "_back": 2, "_learn": 6}
     expected = {f"mlp_kernel.{name}": versions for name, versions in kernels.items()}
-    expected |= {"resident_kernel._take": 4, "optimiser_kernel._step": 6}
+    expected |= {"order_kernel._sortable": 1, "resident_kernel._take": 4, "optimiser_kernel._step": 6}
     assert done.stdout.strip() == str(expected), done.stderr
-
-
-interpreted = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1",
-    reason="there is a device: its training is compared below, or there is no Triton",
-)
-
-
-@pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inside, our kernels run on the processor's tensors, in Triton's interpreter."""
-    for module in (resident, mlp_gradient, optimiser, stacked):
-        monkeypatch.setattr(module, "kernels_run_on", lambda device: True)
 
 
 @interpreted

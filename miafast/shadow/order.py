@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.random import Array, stream
 
 _LARGEST = 2**63 - 1
@@ -27,6 +28,7 @@ class Order:
         keys = np.stack([stream(seed, model, "batches").state["state"]["key"] for model in models])
         self._rows = torch.as_tensor(rows, device=device)
         self._count = torch.as_tensor(self._counts[:, None], device=device)
+        self._sortable = _sortable_on(device)
         self._keys = torch.as_tensor(keys.view(np.int64), device=device)
 
     def at(self, begin: int, steps: int) -> torch.Tensor:
@@ -36,13 +38,31 @@ class Order:
         last = (begin + steps) * self._size - 1
         epochs = int((last // self._counts - begin * self._size // self._counts).max()) + 1
         first = place[:1] // self._count
-        ranks = torch.arange(width, device=place.device)
-        draw = torch.arange(epochs, device=place.device)[:, None] * self._count[:, :, None] + ranks
-        raw = raw_draws(self._keys, first * self._count, epochs * width).gather(1, draw.flatten(1))
-        raw = (raw ^ -(2**63)).view(models, epochs, width)  # unsigned order, in signed numbers
-        order = raw.masked_fill_(ranks >= self._count[:, :, None], _LARGEST).argsort(-1).flatten(1)
+        order = self._sortable(self._keys, self._count, first, epochs=epochs, width=width).argsort(-1).flatten(1)
         chosen = order.gather(1, (place // self._count - first) * width + place % self._count)
         return self._rows.gather(1, chosen).view(models, steps, self._size).transpose(0, 1)
+
+
+def sortable(
+    keys: torch.Tensor, count: torch.Tensor, first: torch.Tensor, *, epochs: int, width: int
+) -> torch.Tensor:  # fmt: skip
+    """What epochs first … first + epochs are sorted by: int64 [models, epochs, width], the largest beyond ``count``.
+
+    ``keys`` is int64 [models, 2], ``count`` and ``first`` int64 [models, 1].
+    """
+    ranks = torch.arange(width, device=keys.device)
+    draw = torch.arange(epochs, device=keys.device)[:, None] * count[:, :, None] + ranks
+    raw = raw_draws(keys, first * count, epochs * width).gather(1, draw.flatten(1))
+    raw = (raw ^ -(2**63)).view(-1, epochs, width)  # unsigned order, in signed numbers
+    return raw.masked_fill_(ranks >= count[:, :, None], _LARGEST)
+
+
+def _sortable_on(device: torch.device) -> Callable[..., torch.Tensor]:
+    if kernels_run_on(device):
+        from miafast.shadow import order_kernel
+
+        return order_kernel.sortable
+    return sortable
 
 
 def raw_draws(keys: torch.Tensor, start: torch.Tensor, count: int) -> torch.Tensor:
