@@ -40,9 +40,10 @@ KERNELS = {
         )
     ],
     "lira_leave_one_out": [
-        f"scores_kernel<{types}, {median}>"
+        f"scores_kernel<{types}, {kind}, {run}>"
         for types in ("float, float", "double, double", "Half, float", "BFloat16, float")
-        for median in ("false", "true")
+        for kind in ("false, false", "false, true", "true, false")
+        for run in (4, 8, 16, 32)
     ],
 }  # fmt: skip
 

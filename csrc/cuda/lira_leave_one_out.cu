@@ -1,8 +1,9 @@
 // LiRA of every model in turn, from tables that say what a variance rule makes of a side
 // (miafast/ops/lira_tables.py). A block holds LANES = blockDim.x records of all models in shared memory;
-// blockDim.y threads share a record, each with a run of its models. Medians: the three signals around a
-// side's middle are selected bit by bit, and one of them moves up where a model below leaves. Compiled at run
-// time by NVRTC, which has no headers.
+// blockDim.y threads share a record, each with a run of its models, whose mask is bits of one number and whose
+// signals are summed up in registers as they come. Medians: the three signals around a side's middle are
+// selected bit by bit, and one of them moves up where a model below leaves. Compiled at run time by NVRTC,
+// which has no headers.
 
 using Offset = long long;
 
@@ -42,6 +43,12 @@ template <typename Real>
 inline bool is_finite(Real x) {
     return x - x == 0;
 }
+
+// In single precision the hardware's approximations, off by a few units in the last place.
+inline float quick_log(float x) { return __logf(x); }
+inline double quick_log(double x) { return log(x); }
+inline float quotient(float a, float b) { return __fdividef(a, b); }
+inline double quotient(double a, double b) { return a / b; }
 
 // Numbers whose order is that of their keys; NaN after all.
 template <typename Real>
@@ -84,38 +91,43 @@ struct Measured {
     Real distance, squares;
 };
 
-// A record's column of signals and mask, LANES apart.
-template <typename Real>
+// A record's signals and mask, model after model, where they lie.
+template <typename Stored>
 struct Column {
-    const Real* signals;
+    const Stored* signals;
     const unsigned char* mask;
-    int models, lanes;
+    int models;
+    Offset stride, mask_stride;
 };
 
-// A side without one signal y, from its models one by one, in double.
-template <typename Real>
-inline void describe_without(const Column<Real>& column, int bit, Real y, const Side<Real>& side,
-                             double* mean, double* squares) {
-    const double pivot = is_finite(side.near) ? side.near : 0;
+// x against a side without one signal y, from its models one by one, in double.
+template <typename Stored, typename Real>
+__noinline__ Measured<Real> measure_anew(const Column<Stored>& column, int bit, int n, Real near, Real x,
+                                         Real y) {
+    double mean = is_finite(near) ? near : 0, squares = 0;
     for (int pass = 0; pass < 2; ++pass) {
         double total = 0;
         bool gone = false;
         for (int model = 0; model < column.models; ++model) {
-            if ((column.mask[model * column.lanes] != 0) != bit) continue;
-            const Real x = column.signals[model * column.lanes];
-            if (!gone && (x == y || (x != x && y != y))) {
+            if ((column.mask[model * column.mask_stride] != 0) != bit) continue;
+            const Real other = real(column.signals[model * column.stride]);
+            if (!gone && (other == y || (other != other && y != y))) {
                 gone = true;
                 continue;
             }
-            const double d = x - (pass == 0 ? pivot : *mean);
+            const double d = other - mean;
             total += pass == 0 ? d : d * d;
         }
-        if (pass == 0) {
-            *mean = pivot + total / (side.n - 1);
-        } else {
-            *squares = total;
-        }
+        if (pass == 0) mean += total / (n - 1);
+        squares = total;
     }
+    return {static_cast<Real>(x - mean), static_cast<Real>(squares)};
+}
+
+// What of a side's squares must be left without a signal: its sums are not exact enough for less.
+template <typename Real>
+inline Real least_left(Real squares) {
+    return squares * static_cast<Real>(sizeof(Real) == 8 ? 1e-5 : 0.0625);
 }
 
 template <typename Real>
@@ -131,27 +143,23 @@ inline double median_without(const Side<Real>& side, double y) {
 }
 
 // x against a side, without its signal y if that is gone.
-template <bool median, typename Real>
-inline Measured<Real> measure(const Column<Real>& column, int bit, const Side<Real>& side, Real x, Real y,
+template <bool median, typename Stored, typename Real>
+inline Measured<Real> measure(const Column<Stored>& column, int bit, const Side<Real>& side, Real x, Real y,
                               bool gone) {
     const Real d = x - side.near - side.rest;
     Measured<Real> found{d, side.squares};
     if (gone && side.n > 1) {
         const Real e = y - side.near - side.rest, step = e / (side.n - 1);
         found = {d + step, side.squares - e * (e + step)};
-        constexpr double least = sizeof(Real) == 8 ? 1e-5 : 0.0625;  // sums are not exact enough for less
-        if (found.squares < static_cast<Real>(least) * side.squares || !is_finite(y)) {
-            double mean, squares;
-            describe_without(column, bit, y, side, &mean, &squares);
-            found = {static_cast<Real>(x - mean), static_cast<Real>(squares)};
-        }
+        if (found.squares < least_left(side.squares) || !is_finite(y))
+            found = measure_anew(column, bit, side.n, side.near, x, y);
     }
     if (median) found.distance = static_cast<Real>(x - (gone ? median_without(side, y) : median_of(side)));
     return found;
 }
 
 // log P[Z <= z]; see miafast/ops/triton/student_t.py.
-inline double log_normal_cdf(double z) {
+__noinline__ double log_normal_cdf(double z) {
     constexpr double p[] = {
         2.359350522359212e-08,   3.4148494402567544e-09,  -2.5539581353465734e-07, 1.4599451484779535e-07,
         1.202002749778331e-06,   -1.6817515036867314e-06, -2.853457165959603e-06,  8.913099009077998e-06,
@@ -184,7 +192,7 @@ inline double beta_fraction(double a, double b, double x) {
 }
 
 // log P[T <= z] of Student's t with 2a degrees of freedom; log_beta = log B(a, 1/2).
-inline double log_student_cdf(double z, double a, double log_beta) {
+__noinline__ double log_student_cdf(double z, double a, double log_beta) {
     if (!is_finite(z) || !(a > 0)) return not_a_number<double>();
     const double log_ratio = 2 * log(fabs(z)) - log(2 * a);
     const double log_x = -((log_ratio > 0 ? log_ratio : 0) + log1p(exp(-fabs(log_ratio))));
@@ -204,27 +212,41 @@ struct Tables {
     Real floor;
 };
 
+// What the tables say of a side with n models: scale = keep * squares + above, and so on.
+template <typename Real>
+struct Rule {
+    Real constant, ratio, keep, above, half;
+    bool student;
+
+    Rule(const Tables<Real>& tables, Offset row, int query, int n)
+        : constant(tables.constant[row * tables.columns + n]),
+          ratio(tables.ratio[row * tables.columns + n]),
+          keep(tables.keep[row]),
+          above(tables.above[row * tables.queries + query]),
+          half(tables.half[row * tables.columns] + n * static_cast<Real>(0.5)),
+          student(tables.student[row] != 0) {}
+
+    Real scale(Real squares, Real floor) const {
+        const Real found = keep * squares + above;
+        return found <= floor ? floor : found;  // NaN stays NaN
+    }
+};
+
 // log density, or log P[at most the target's signal]; NaN for a distance that is not finite.
 template <typename Real>
-inline Real term(const Tables<Real>& tables, Offset rule, int query, int n, Measured<Real> at,
-                 bool lower_tail) {
-    const Offset by_count = rule * tables.columns + n;
-    const Real ratio = tables.ratio[by_count], constant = tables.constant[by_count];
-    Real scale = tables.keep[rule] * at.squares + tables.above[rule * tables.queries + query];
-    if (scale <= tables.floor) scale = tables.floor;  // NaN stays NaN
-    const bool student = tables.student[rule] != 0;
-    const Real half = tables.half[rule * tables.columns] + n * static_cast<Real>(0.5);
-    const Real not_finite = (at.distance - at.distance) + 0 * constant;
+inline Real term(const Rule<Real>& rule, Measured<Real> at, Real floor, bool lower_tail) {
+    const Real scale = rule.scale(at.squares, floor);
+    const Real not_finite = (at.distance - at.distance) + 0 * rule.constant;
     if (lower_tail) {
-        const double z = at.distance * sqrt(static_cast<double>(ratio / scale));
-        if (!student) return static_cast<Real>(log_normal_cdf(z)) + not_finite;
-        const double dof = 2.0 * half - 1;
-        return static_cast<Real>(
-            log_student_cdf(z * sqrt(dof), dof / 2, 0.5 * log(static_cast<double>(ratio)) - constant));
+        const double z = at.distance * sqrt(static_cast<double>(rule.ratio / scale));
+        if (!rule.student) return static_cast<Real>(log_normal_cdf(z)) + not_finite;
+        const double dof = 2.0 * rule.half - 1;
+        return static_cast<Real>(log_student_cdf(z * sqrt(dof), dof / 2,
+                                                 0.5 * log(static_cast<double>(rule.ratio)) - rule.constant));
     }
-    const Real z = at.distance * at.distance * ratio / scale;
-    return constant - static_cast<Real>(0.5) * log(scale) + not_finite -
-           (student ? half * log1p(z) : static_cast<Real>(0.5) * z);
+    const Real z = quotient(at.distance * at.distance * rule.ratio, scale);
+    return rule.constant - static_cast<Real>(0.5) * quick_log(scale) + not_finite -
+           (rule.student ? rule.half * log1p(z) : static_cast<Real>(0.5) * z);
 }
 
 // What the threads of a block share: per record of the block, one after the other.
@@ -232,37 +254,129 @@ template <typename Real>
 struct Shared {
     using Key = typename KeyOf<Real>::Key;
 
-    double* sums;         // [4][lanes]
-    Key* next;            // [2][lanes]
-    Real* signals;        // [models][lanes]
-    int* counts;          // [3 turns][2][lanes]
-    unsigned char* mask;  // [models][lanes]
+    double* sums;   // [4][lanes]
+    Key* next;      // [2][lanes]
+    Real* numbers;  // [4][threads of a record][lanes]
+    Real* signals;  // [models][lanes]
+    int* counts;    // [3 turns][2][lanes]
+    int lanes, lane, sharing, own;
 
-    Shared(void* begin, int models, int lanes) {
-        sums = static_cast<double*>(begin);
-        next = reinterpret_cast<Key*>(sums + 4 * lanes);
-        signals = reinterpret_cast<Real*>(next + 2 * lanes);
-        counts = reinterpret_cast<int*>(signals + models * lanes);
-        mask = reinterpret_cast<unsigned char*>(counts + 6 * lanes);
+    Shared(void* begin, int models)
+        : sums(static_cast<double*>(begin)),
+          next(reinterpret_cast<Key*>(sums + 4 * blockDim.x)),
+          numbers(reinterpret_cast<Real*>(next + 2 * blockDim.x)),
+          signals(numbers + 4 * blockDim.y * blockDim.x),
+          counts(reinterpret_cast<int*>(signals + models * blockDim.x)),
+          lanes(blockDim.x),
+          lane(threadIdx.x),
+          sharing(blockDim.y),
+          own(threadIdx.y) {}
+
+    Real& signal(int model) const { return signals[model * lanes + lane]; }
+    Real& of_thread(int thread, int number) const {
+        return numbers[(number * sharing + thread) * lanes + lane];
+    }
+
+    // [4] over all threads of a record, in their order, so that results do not depend on which was first.
+    void add_up(const Real (&more)[4], double (&totals)[4]) const {
+        for (int i = 0; i < 4; ++i) of_thread(own, i) = more[i];
+        __syncthreads();
+        for (int i = own; i < 4; i += sharing) {
+            double total = 0;
+            for (int thread = 0; thread < sharing; ++thread) total += of_thread(thread, i);
+            sums[i * lanes + lane] = total;
+        }
+        __syncthreads();
+        for (int i = 0; i < 4; ++i) totals[i] = sums[i * lanes + lane];
     }
 };
+
+// A thread's models of a record: begin … end - 1 of all, with a bit for each that is IN.
+struct Run {
+    int begin, end;
+    unsigned int bits;
+
+    int side(int model) const { return bits >> (model - begin) & 1; }
+};
+
+// Both sides of a record (0: OUT, 1: IN) from its signals, [run] of each thread.
+template <typename Real, int run>
+inline void describe(const Shared<Real>& shared, const Run& own, const Real (&x)[run], Side<Real>* sides) {
+    const unsigned int used = own.end - own.begin == 32 ? ~0u : (1u << (own.end - own.begin)) - 1;
+    const unsigned int bits[2] = {used & ~own.bits, used & own.bits};
+    Real more[4] = {0, 0, 0, 0};
+    double totals[4];
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+#pragma unroll
+        for (int k = 0; k < run; ++k) more[side] += bits[side] >> k & 1 ? x[k] : 0;
+        more[2 + side] = static_cast<Real>(__popc(bits[side]));
+    }
+    shared.add_up(more, totals);
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+        sides[side].n = static_cast<int>(totals[2 + side]);
+        sides[side].near = static_cast<Real>(totals[side] / max(totals[2 + side], 1.0));
+        more[side] = more[2 + side] = 0;
+#pragma unroll
+        for (int k = 0; k < run; ++k) {
+            const Real d = bits[side] >> k & 1 ? x[k] - sides[side].near : 0;
+            more[side] += d;
+            more[2 + side] += d * d;
+        }
+    }
+    shared.add_up(more, totals);
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+        const double n = max(sides[side].n, 1), rest = totals[side] / n;
+        const double around = totals[2 + side] - rest * rest * n;
+        sides[side].rest = static_cast<Real>(rest);
+        sides[side].squares = static_cast<Real>(around < 0 ? 0 : around);
+    }
+}
+
+// The first signal of either side, cyclically, of the models after a thread's own.
+template <typename Real, int run>
+inline void first_after(const Shared<Real>& shared, const Run& own, const Real (&x)[run], Real (&next)[2]) {
+    Real first[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int k = run - 1; k >= 0; --k) {
+        const int side = own.bits >> k & 1;
+        const bool used = own.begin + k < own.end;
+        if (used && side == 0) first[0] = x[k], first[2] = 1;
+        if (used && side == 1) first[1] = x[k], first[3] = 1;
+    }
+    __syncthreads();
+    for (int i = 0; i < 4; ++i) shared.of_thread(shared.own, i) = first[i];
+    __syncthreads();
+    for (int step = shared.sharing; step > 0; --step) {
+        const int thread = (shared.own + step) % shared.sharing;
+        for (int side = 0; side < 2; ++side) {
+            if (shared.of_thread(thread, 2 + side) != 0) next[side] = shared.of_thread(thread, side);
+        }
+    }
+}
 
 // The signals of ranks (n - 2) / 2 and the two after it of both sides (0: OUT, 1: IN), by all threads of a
 // block.
 template <typename Real>
-inline void select_middle(const Shared<Real>& shared, int begin, int end, int lanes, int lane, bool first,
-                          Side<Real>* sides) {
+inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>* sides) {
     using Key = typename KeyOf<Real>::Key;
+    const int lanes = shared.lanes, lane = shared.lane;
+    const bool first = shared.own == 0;
     Key found[2] = {0, 0};
     int rank[2];
     for (int side = 0; side < 2; ++side) rank[side] = sides[side].n > 1 ? (sides[side].n - 2) / 2 : 0;
     const auto count_if = [&](int turn, const auto& counted) {  // [2] of all threads of a record
         int* counts = shared.counts + turn % 3 * 2 * lanes;
-        for (int model = begin; model < end; ++model) {
-            const int side = shared.mask[model * lanes + lane] != 0;
-            if (counted(side, key_of(shared.signals[model * lanes + lane])))
-                atomicAdd(counts + side * lanes + lane, 1);
+        int more[2] = {0, 0};
+        for (int model = own.begin; model < own.end; ++model) {
+            const int side = own.side(model);
+            const bool counts_here = counted(side, key_of(shared.signal(model)));
+            more[0] += counts_here && side == 0;
+            more[1] += counts_here && side == 1;
         }
+        for (int side = 0; side < 2; ++side) atomicAdd(counts + side * lanes + lane, more[side]);
         if (first) {  // of the next turn, which nobody reads now
             for (int side = 0; side < 2; ++side)
                 shared.counts[((turn + 1) % 3 * 2 + side) * lanes + lane] = 0;
@@ -274,8 +388,9 @@ inline void select_middle(const Shared<Real>& shared, int begin, int end, int la
     __syncthreads();
     int turn = 0;
     for (int bit = sizeof(Key) * 8 - 1; bit >= 0; --bit, ++turn) {
-        const int* counts =
-            count_if(turn, [&](int side, Key key) { return (key >> bit) == (found[side] >> bit); });
+        const int* counts = count_if(turn, [&](int side, Key key) {
+            return (key >> bit) == ((side == 0 ? found[0] : found[1]) >> bit);
+        });
         for (int side = 0; side < 2; ++side) {
             const int below = counts[side * lanes + lane];
             if (rank[side] < below) continue;
@@ -287,11 +402,12 @@ inline void select_middle(const Shared<Real>& shared, int begin, int end, int la
     int at_most[2];
     for (int place = 1; place < 3; ++place, ++turn) {
         if (first) shared.next[lane] = shared.next[lanes + lane] = ~Key{0};
-        const int* counts = count_if(turn, [&](int side, Key key) { return key <= found[side]; });
-        for (int model = begin; model < end; ++model) {
-            const int side = shared.mask[model * lanes + lane] != 0;
-            const Key key = key_of(shared.signals[model * lanes + lane]);
-            if (key > found[side]) atomicMin(shared.next + side * lanes + lane, key);
+        const int* counts =
+            count_if(turn, [&](int side, Key key) { return key <= (side == 0 ? found[0] : found[1]); });
+        for (int model = own.begin; model < own.end; ++model) {
+            const int side = own.side(model);
+            const Key key = key_of(shared.signal(model));
+            if (key > (side == 0 ? found[0] : found[1])) atomicMin(shared.next + side * lanes + lane, key);
         }
         for (int side = 0; side < 2; ++side) at_most[side] = counts[side * lanes + lane];
         __syncthreads();
@@ -304,108 +420,145 @@ inline void select_middle(const Shared<Real>& shared, int begin, int end, int la
     }
 }
 
-// Both sides of a record (0: OUT, 1: IN), by all threads of a block.
+// A side where all targets have the same rule, without Student's t and with nothing above its squares.
 template <typename Real>
-inline void describe(const Shared<Real>& shared, int begin, int end, int models, int lanes, int lane,
-                     bool first, Side<Real>* sides) {
-    const auto add_up = [&](const auto& of) {  // sums [4] over all threads of a record
-        __syncthreads();
-        if (first) {
-            for (int i = 0; i < 4; ++i) shared.sums[i * lanes + lane] = 0;
-        }
-        __syncthreads();
-        double own[4] = {0, 0, 0, 0};
-        for (int model = begin; model < end; ++model) {
-            const int side = shared.mask[model * lanes + lane] != 0;
-            of(side, shared.signals[model * lanes + lane], own + 2 * side);
-        }
-        // In the threads' order, so that results do not depend on which was first.
-        for (int turn = 0; turn < static_cast<int>(blockDim.y); ++turn) {
-            if (static_cast<int>(threadIdx.y) == turn) {
-                for (int i = 0; i < 4; ++i) shared.sums[i * lanes + lane] += own[i];
-            }
-            __syncthreads();
-        }
-    };
-    add_up([&](int, Real x, double* own) {
-        own[0] += 1;
-        own[1] += x;
-    });
-    for (int side = 0; side < 2; ++side) {
-        const double n = shared.sums[2 * side * lanes + lane];
-        sides[side].n = static_cast<int>(n);
-        sides[side].near = static_cast<Real>(shared.sums[(2 * side + 1) * lanes + lane] / (n > 1 ? n : 1));
+struct Density {
+    int n;
+    Real near, rest, squares, least, inverse;  // least: squares that are exact enough; inverse: 1 / (n - 1)
+    Real constant, weight;                     // with all its models: constant - weight * distance²
+    Real constant_left, ratio_left;            // with one model less
+
+    Density(const Side<Real>& side, const Tables<Real>& tables, Offset row)
+        : n(side.n), near(side.near), rest(side.rest), squares(side.squares), least(least_left(squares)) {
+        const Rule<Real> whole(tables, row, 0, n), left(tables, row, 0, max(n - 1, 0));
+        const Real scale = whole.scale(squares, tables.floor);
+        inverse = n > 1 ? Real{1} / (n - 1) : 0;
+        constant = whole.constant - static_cast<Real>(0.5) * quick_log(scale);
+        weight = static_cast<Real>(0.5) * whole.ratio / scale;
+        constant_left = left.constant;
+        ratio_left = left.ratio;
     }
-    add_up([&](int side, Real x, double* own) {
-        const double d = static_cast<double>(x) - sides[side].near;
-        own[0] += d;
-        own[1] += d * d;
-    });
-    for (int side = 0; side < 2; ++side) {
-        const double n = sides[side].n > 1 ? sides[side].n : 1,
-                     rest = shared.sums[2 * side * lanes + lane] / n;
-        const double around = shared.sums[(2 * side + 1) * lanes + lane] - rest * rest * n;
-        sides[side].rest = static_cast<Real>(rest);
-        sides[side].squares = static_cast<Real>(around < 0 ? 0 : around);
+
+    // One of two, number by number: an address that only a running program knows would take both to memory.
+    Density(bool first, const Density& a, const Density& b)
+        : n(first ? a.n : b.n),
+          near(first ? a.near : b.near),
+          rest(first ? a.rest : b.rest),
+          squares(first ? a.squares : b.squares),
+          least(first ? a.least : b.least),
+          inverse(first ? a.inverse : b.inverse),
+          constant(first ? a.constant : b.constant),
+          weight(first ? a.weight : b.weight),
+          constant_left(first ? a.constant_left : b.constant_left),
+          ratio_left(first ? a.ratio_left : b.ratio_left) {}
+
+    Real at(Real x) const {
+        const Real d = x - near - rest;
+        return constant - weight * d * d;
     }
-}
+
+    // At x without the signal y.
+    template <typename Stored>
+    Real without(const Column<Stored>& column, int bit, Real x, Real y, Real floor) const {
+        const Real e = y - near - rest, step = e * inverse;
+        Measured<Real> found{x - near - rest + step, squares - e * (e + step)};
+        if (!(found.squares >= least)) found = measure_anew(column, bit, n, near, x, y);
+        const Real scale = found.squares <= floor ? floor : found.squares;
+        const Real z = quotient(found.distance * found.distance * ratio_left, scale);
+        return constant_left + (found.distance - found.distance) -
+               static_cast<Real>(0.5) * (quick_log(scale) + z);
+    }
+};
 
 // Scores [models, records]. verdict 0: log densities of IN less OUT; 1: OUT's lower tail; 2: minus OUT's log
 // density. Tables have a rule per target and side (0: IN, 1: OUT) if target_stride is 2, per side if it is 0.
-template <typename Stored, typename Real, bool median>
-__global__ void scores_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
-                              const Real* student, const Real* keep, const Real* above, const Real* constant,
-                              const Real* ratio, const Real* half, Real* scores, int models, Offset records,
-                              int queries, Offset model_stride, Offset record_stride, Offset query_stride,
-                              Offset mask_model_stride, Offset mask_record_stride, int target_stride,
-                              double floor, int verdict) {
+// run: models of a thread at most, up to 32. plain: means, densities, and a rule per side as `Density` has it.
+template <typename Stored, typename Real, bool median, bool plain, int run>
+__global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
+    scores_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
+                  const Real* student, const Real* keep, const Real* above, const Real* constant,
+                  const Real* ratio, const Real* half, Real* scores, int models, Offset records, int queries,
+                  Offset model_stride, Offset record_stride, Offset query_stride, Offset mask_model_stride,
+                  Offset mask_record_stride, int target_stride, double floor, int verdict) {
     extern __shared__ uint4 shared_memory[];
-    const int lanes = blockDim.x, lane = threadIdx.x, run = (models + blockDim.y - 1) / blockDim.y;
-    const int begin = min(static_cast<int>(threadIdx.y) * run, models), end = min(begin + run, models);
-    const Offset record = static_cast<Offset>(blockIdx.x) * lanes + lane;
+    const Shared<Real> shared(shared_memory, models);
+    const Offset record = static_cast<Offset>(blockIdx.x) * blockDim.x + threadIdx.x;
     const bool live = record < records, balanced = *same_counts != 0;
-    const Shared<Real> shared(shared_memory, models, lanes);
     const Tables<Real> tables{
         student, keep, above, constant, ratio, half, queries, models + 1, static_cast<Real>(floor)};
-    const Column<Real> column{shared.signals + lane, shared.mask + lane, models, lanes};
-    for (int model = begin; model < end; ++model) {
-        const Offset at = model * mask_model_stride + record * mask_record_stride;
-        shared.mask[model * lanes + lane] = live ? in_mask[at] : 0;
+    Run own{min(static_cast<int>(threadIdx.y) * run, models), 0, 0};
+    own.end = live ? min(own.begin + run, models) : own.begin;
+    const unsigned char* mask = in_mask + record * mask_record_stride;
+    const unsigned char* at_mask = mask + own.begin * mask_model_stride;
+#pragma unroll
+    for (int k = 0; k < run; ++k, at_mask += mask_model_stride) {
+        if (own.begin + k < own.end && *at_mask != 0) own.bits |= 1u << k;
     }
     for (int query = 0; query < queries; ++query) {
-        __syncthreads();
-        for (int model = begin; model < end; ++model) {
-            const Offset at = model * model_stride + record * record_stride + query * query_stride;
-            shared.signals[model * lanes + lane] = live ? static_cast<Real>(real(shadow[at])) : 0;
+        const Column<Stored> column{shadow + record * record_stride + query * query_stride, mask, models,
+                                    model_stride, mask_model_stride};
+        Real x[run];
+        const Stored* at = column.signals + own.begin * model_stride;
+#pragma unroll
+        for (int k = 0; k < run; ++k, at += model_stride)
+            x[k] = own.begin + k < own.end ? static_cast<Real>(real(*at)) : 0;
+        __syncthreads();  // nobody reads the query before any more
+#pragma unroll
+        for (int k = 0; k < run; ++k) {
+            if (own.begin + k < own.end) shared.signal(own.begin + k) = x[k];
         }
         Side<Real> sides[2];
-        describe(shared, begin, end, models, lanes, lane, threadIdx.y == 0, sides);
-        if (median) select_middle(shared, begin, end, lanes, lane, threadIdx.y == 0, sides);
-        if (!live) continue;
         Real next[2] = {0, 0};  // the next signal, cyclically, on either side
-        bool lacks[2] = {balanced, balanced};
-        for (int step = 0; step < models && (lacks[0] || lacks[1]); ++step) {
-            const int model = (end + step) % models, side = column.mask[model * lanes] != 0;
-            if (lacks[side]) next[side] = column.signals[model * lanes];
-            lacks[side] = false;
-        }
-        for (int model = end - 1; model >= begin; --model) {
-            const Real x = column.signals[model * lanes];
-            const int own = column.mask[model * lanes] != 0;
-            next[own] = x;
-            const Offset rule = static_cast<Offset>(model) * target_stride;
-            const bool out_gone = balanced || own == 0, in_gone = balanced || own == 1;
-            Real score = term(tables, rule + 1, query, sides[0].n - out_gone,
-                              measure<median>(column, 0, sides[0], x, next[0], out_gone), verdict == 1);
-            if (verdict == 2) score = -score;
-            if (verdict == 0) {
-                score = term(tables, rule, query, sides[1].n - in_gone,
-                             measure<median>(column, 1, sides[1], x, next[1], in_gone), false) -
-                        score;
-            }
-            Real* to = scores + model * records + record;
+        describe(shared, own, x, sides);
+        if (balanced) first_after(shared, own, x, next);
+        if (median) select_middle(shared, own, sides);
+        if (!live) continue;
+        Real* to = scores + own.end * records + record;
+        const auto put = [&](Real score) {
             if (query > 0) score += *to;
             *to = query + 1 == queries ? score / queries : score;
+        };
+        if (plain) {
+            const Density<Real> out(sides[0], tables, 1), in(sides[1], tables, 0);
+            for (int model = own.end - 1; model >= own.begin; --model) {
+                to -= records;
+                const Real y = shared.signal(model);
+                const int side = own.side(model);
+                Real of_in, of_out;
+                if (balanced) {
+                    next[0] = side == 0 ? y : next[0];
+                    next[1] = side == 1 ? y : next[1];
+                    of_in = in.without(column, 1, y, next[1], tables.floor);
+                    of_out = out.without(column, 0, y, next[0], tables.floor);
+                } else {
+                    const Real of_own =
+                        Density<Real>(side, in, out).without(column, side, y, y, tables.floor);
+                    const Real of_other = Density<Real>(side, out, in).at(y);
+                    of_in = side ? of_own : of_other;
+                    of_out = side ? of_other : of_own;
+                }
+                put(verdict == 0 ? of_in - of_out : -of_out);
+            }
+            continue;
+        }
+        for (int model = own.end - 1; model >= own.begin; --model) {
+            to -= records;
+            const Real y = shared.signal(model);
+            const int side = own.side(model);
+            next[0] = side == 0 ? y : next[0];
+            next[1] = side == 1 ? y : next[1];
+            const Offset row = static_cast<Offset>(model) * target_stride;
+            const bool out_gone = balanced || side == 0, in_gone = balanced || side == 1;
+            Real score =
+                term(Rule<Real>(tables, row + 1, query, sides[0].n - out_gone),
+                     measure<median>(column, 0, sides[0], y, next[0], out_gone), tables.floor, verdict == 1);
+            if (verdict == 2) score = -score;
+            if (verdict == 0) {
+                score = term(Rule<Real>(tables, row, query, sides[1].n - in_gone),
+                             measure<median>(column, 1, sides[1], y, next[1], in_gone), tables.floor, false) -
+                        score;
+            }
+            put(score);
         }
     }
 }

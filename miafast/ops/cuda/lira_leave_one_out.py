@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,12 @@ from miafast.ops.triton.lira import verdict_of
 from miafast.ops.triton.lira_leave_one_out import rules_of
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
-#: Records of a block and threads that share one; shared memory of a block, which every GPU since Ampere has.
-LANES, SHARING, MOST_SHARED = 32, 8, 96 * 1024
+#: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads and
+#: shared memory of a block, which every GPU since Ampere has.
+LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED = 32, 8, 32, 256, 96 * 1024
+
+#: What `verdict_of` says of OUT's lower tail.
+LOWER_TAIL = 1
 
 
 def lira_leave_one_out(
@@ -28,7 +32,7 @@ def lira_leave_one_out(
 ) -> Any:
     """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs.
 
-    Raises ValueError for more models than a block's shared memory holds (about 10,000, or 19,000 in float32).
+    Raises ValueError for more models than a block's shared memory holds (about 10,000, or 20,000 in float32).
     """
     models, records, queries = shadow.shape
     real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
@@ -37,33 +41,45 @@ def lira_leave_one_out(
         return scores
     same = fixed_counts(in_mask)
     rules = rules_of(shadow, in_mask, same, mode, variance)
-    lanes = lanes_for(models, scores.element_size())
+    shape, median, verdict = block_for(models, scores.element_size()), center == "median", verdict_of(mode, tail)
+    plain = variance == "per-record" and not median and verdict != LOWER_TAIL
     launch(
         "lira_leave_one_out",
-        f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {str(center == 'median').lower()}>",
+        f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {_bool(median)}, {_bool(plain)}, {shape.run}>",
         (
             shadow, in_mask.view(torch.uint8), same, *(each.to(real) for each in rules), scores, np.int32(models),
             np.int64(records), np.int32(queries), *map(np.int64, (*shadow.stride(), *in_mask.stride())),
             np.int32(0 if variance == "per-record" else 2), np.float64(VARIANCE_FLOOR),
-            np.int32(verdict_of(mode, tail)),
+            np.int32(verdict),
         ),
-        blocks=-(-records // lanes),
-        threads=(lanes, SHARING),
-        shared=lanes * per_lane(models, scores.element_size()),
+        blocks=-(-records // shape.lanes),
+        threads=(shape.lanes, shape.sharing),
+        shared=shape.shared,
     )  # fmt: skip
     return scores
 
 
-def lanes_for(models: int, size: int) -> int:
-    """As many records per block, a power of two, as shared memory holds with all their models."""
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+class Block(NamedTuple):
+    """Records of a block, threads that share one, models of a thread at most, bytes of shared memory."""
+
+    lanes: int
+    sharing: int
+    run: int
+    shared: int
+
+
+def block_for(models: int, size: int) -> Block:
+    """As many records, a power of two, as a block holds with all their models, for results of ``size`` bytes."""
+    sharing = max(SHARING, -(-models // RUN))
+    run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
+    each = 4 * 8 + 2 * size + 4 * sharing * size + models * size + 6 * 4  # as `Shared` in the source lays it out
     lanes = LANES
-    while lanes > 1 and lanes * per_lane(models, size) > MOST_SHARED:
+    while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
         lanes //= 2
-    if lanes * per_lane(models, size) > MOST_SHARED:
+    if lanes * each > MOST_SHARED or sharing > MOST_THREADS:
         raise ValueError(f"shadow has {models} models; backend 'cuda' holds fewer in a block: use 'triton'.")
-    return lanes
-
-
-def per_lane(models: int, size: int) -> int:
-    """Bytes of shared memory per record, as `Shared` in the source lays it out, for results of ``size`` bytes."""
-    return 4 * 8 + 2 * size + models * size + 6 * 4 + models
+    return Block(lanes, sharing, run, lanes * each)

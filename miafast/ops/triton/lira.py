@@ -1,8 +1,9 @@
 """LiRA of one target: every signal read once, then a prior from sums over the records, then the scores.
 
-One lane is one record. Statistics are added up in float64: a chunk of models exactly in registers, chunks merged by
-Chan's formula, so that no pivot has to be known. Sums over records are taken per block and then over the blocks, always
-in the same order. Nothing waits for the device: the prior is computed there (`lira_rules`).
+One lane is one record, which walks through its models alone. A side's sums are of distances from its own first signal,
+in float64: that signal is at most √models of the side's deviations from its mean, so no more digits than models has are
+lost, whatever the signals. Sums over records are taken per block and then over the blocks, always in the same order.
+Nothing waits for the device: the prior is computed there (`lira_rules`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
 from miafast.ops.triton.student_t import log1p, log_normal_cdf, log_student_cdf
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
-#: Models per chunk and records per program; for medians, numbers sorted per program.
-CHUNK, LANES, SORTED = 16, 128, 4096
+#: Models whose signals are asked for together, and records per program; for medians, numbers sorted per program.
+CHUNK, LANES, SORTED = 8, 512, 4096
 
 #: Variance rule -> what kernels add up over the records, as a number.
 POOLINGS = {rule: ("none", "squares", "log_squares", "total").index(pooling) for rule, pooling in POOLING.items()}
@@ -85,22 +86,27 @@ def sides_kernel(
     mask = in_mask + record * mask_record_stride
     of_target = tl.load(target + record * target_record_stride + query * target_query_stride, mask=live, other=0.0)
     zero = tl.zeros([LANES], tl.float64)
-    in_count, in_mean, in_squares = zero, zero, zero
-    out_count, out_mean, out_squares = zero, zero, zero
+    in_count, in_first, in_sum, in_squares = tl.zeros([LANES], tl.int32), zero, zero, zero
+    out_count, out_first, out_sum, out_squares = tl.zeros([LANES], tl.int32), zero, zero, zero
     for first in range(0, models, CHUNK):
-        model = first + tl.arange(0, CHUNK).to(tl.int64)[:, None]
-        used = (model < models) & live[None, :]
-        x = tl.load(signal[None, :] + model * model_stride, mask=used, other=0.0).to(tl.float64)
-        inside = tl.load(mask[None, :] + model * mask_model_stride, mask=used, other=0) != 0
-        in_count, in_mean, in_squares = _add(in_count, in_mean, in_squares, x, used & inside)
-        out_count, out_mean, out_squares = _add(out_count, out_mean, out_squares, x, used & (inside == 0))
+        for after in tl.static_range(CHUNK):
+            model = tl.cast(first + after, tl.int64)
+            used = live & (tl.full([LANES], first + after, tl.int32) < models)
+            x = tl.load(signal + model * model_stride, mask=used, other=0.0).to(tl.float64)
+            inside = tl.load(mask + model * mask_model_stride, mask=used, other=0) != 0
+            in_count, in_first, in_sum, in_squares = _add(in_count, in_first, in_sum, in_squares, x, used & inside)
+            out_count, out_first, out_sum, out_squares = _add(
+                out_count, out_first, out_sum, out_squares, x, used & (inside == 0)
+            )
     real: tl.constexpr = distance.dtype.element_ty
     pivot = tl.load(shadow).to(tl.float64)
     pivot = tl.where(tl.abs(pivot) < float("inf"), pivot, 0.0)
     for side in tl.static_range(2):
-        count = in_count if side == 0 else out_count
-        mean = in_mean if side == 0 else out_mean
-        around = in_squares if side == 0 else out_squares
+        count = (in_count if side == 0 else out_count).to(tl.float64)
+        rest = (in_sum if side == 0 else out_sum) / tl.maximum(count, 1.0)
+        mean = (in_first if side == 0 else out_first) + rest
+        around = (in_squares if side == 0 else out_squares) - rest * rest * count
+        around = tl.where(around < 0, 0.0, around)
         center = mean
         if MEDIAN:
             x, model = ranked(signal, mask, model_stride, mask_model_stride, models, live, 1 - side, real, COLUMNS)
@@ -131,15 +137,11 @@ def sides_kernel(
 
 
 @triton.jit
-def _add(count, mean, squares, x, use):
-    """Count, mean and squares about the mean with the chunk's models x [CHUNK, LANES] that are in use."""
-    more = tl.sum(use.to(tl.float64), axis=0)
-    their_mean = tl.sum(tl.where(use, x, 0.0), axis=0) / tl.maximum(more, 1.0)
-    around = tl.where(use, x - their_mean[None, :], 0.0)
-    away = their_mean - mean
-    share = more / tl.maximum(count + more, 1.0)
-    squares += tl.sum(around * around, axis=0) + tl.where(count > 0, away * away * count * share, 0.0)
-    return count + more, mean + away * share, squares
+def _add(count, first, total, squares, x, use):
+    """A side's count, first signal, and sums of distances from that and of their squares, with x where it is in use."""
+    first = tl.where(use & (count == 0), x, first)
+    d = tl.where(use, x - first, 0.0)
+    return count + use.to(tl.int32), first, total + d, squares + d * d
 
 
 @triton.jit
