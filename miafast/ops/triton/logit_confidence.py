@@ -28,13 +28,34 @@ def logit_confidence(logits: Any, labels: Any) -> Any:
 @triton.jit
 def tile_kernel(
     logits, labels, phi, records, classes, lead_stride, row_stride, class_stride, label_stride,
-    CLASSES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DENSE: tl.constexpr, WIDE: tl.constexpr,
+    CLASSES: tl.constexpr, ROWS: tl.constexpr, DEEP: tl.constexpr, LANES: tl.constexpr, DENSE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
-    """A tile [ROWS, COLUMNS] of logits [leads, records, classes]; ``phi`` is dense."""
+    """A tile [ROWS, DEEP, LANES] of logits [leads, records, classes]; ``phi`` is dense."""
+    lead, first, row, live, column, label, known, at, at_label = places(
+        logits, labels, records, lead_stride, row_stride, class_stride, label_stride, CLASSES, ROWS, DEEP, LANES, DENSE,
+        WIDE,
+    )  # fmt: skip
+    real = phi.dtype.element_ty
+    of_label = tl.load(at_label, mask=live, other=0.0).to(real)
+    others = tl.load(at, mask=live[:, None, None] & (column < CLASSES), other=-float("inf")).to(real)
+    others = tl.where(column == label[:, None, None], -float("inf"), others)
+    largest = largest_of(others)
+    total = sum_of(tl.exp(others - or_zero(largest)[:, None, None]))
+    tl.store(phi + lead * records + first + row, phi_of(of_label, largest, total, known), mask=live)
+
+
+@triton.jit
+def places(
+    logits, labels, records, lead_stride, row_stride, class_stride, label_stride, CLASSES: tl.constexpr,
+    ROWS: tl.constexpr, DEEP: tl.constexpr, LANES: tl.constexpr, DENSE: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """The program's lead, first record, rows and which are live, columns, labels and which are known, and pointers."""
     blocks = tl.cdiv(records, ROWS)
     program = tl.program_id(0).to(tl.int64)
     lead, first = program // blocks, (program % blocks) * ROWS
-    row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    row = tl.arange(0, ROWS)
+    column = tl.arange(0, DEEP)[None, :, None] * LANES + tl.arange(0, LANES)[None, None, :]
     if WIDE:
         row, column = row.to(tl.int64), column.to(tl.int64)
     live = row < tl.minimum(records - first, ROWS)
@@ -42,20 +63,25 @@ def tile_kernel(
     known = (label >= 0) & (label < CLASSES)
     label = tl.where(known, label, 0).to(column.dtype)
     if DENSE:
-        at = logits + lead * lead_stride + first * CLASSES + row[:, None] * CLASSES + column[None, :]
-        at_label = logits + lead * lead_stride + first * CLASSES + row * CLASSES + label
+        base = logits + lead * lead_stride + first * CLASSES
+        at, at_label = base + row[:, None, None] * CLASSES + column, base + row * CLASSES + label
     else:
         base = logits + lead * lead_stride + first * row_stride
-        at = base + row[:, None] * row_stride + column[None, :] * class_stride
+        at = base + row[:, None, None] * row_stride + column * class_stride
         at_label = base + row * row_stride + label * class_stride
-    real = phi.dtype.element_ty
-    of_label = tl.load(at_label, mask=live, other=0.0).to(real)
-    used = live[:, None] & (column < CLASSES)[None, :]
-    others = tl.load(at, mask=used, other=-float("inf")).to(real)
-    others = tl.where(column[None, :] == label[:, None], -float("inf"), others)
-    largest = tl.max(others, axis=1)
-    total = tl.sum(tl.exp(others - or_zero(largest)[:, None]), axis=1)
-    tl.store(phi + lead * records + first + row, phi_of(of_label, largest, total, known), mask=live)
+    return lead, first, row, live, column, label, known, at, at_label
+
+
+@triton.jit
+def largest_of(tile):
+    """Of each row of a tile [ROWS, DEEP, LANES]."""
+    return tl.max(tl.max(tile, axis=1), axis=1)
+
+
+@triton.jit
+def sum_of(tile):
+    """Of each row of a tile [ROWS, DEEP, LANES]."""
+    return tl.sum(tl.sum(tile, axis=1), axis=1)
 
 
 @triton.jit

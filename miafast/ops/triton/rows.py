@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -11,15 +12,23 @@ import torch
 #: Records with more classes than this are read in chunks, one record per program.
 LARGEST_TILE = 4096
 
+#: Classes of one record that a thread holds: at most, where it loads several at once; and all of so few.
+OF_A_RECORD, WHOLE = 32, 16
+
 #: Lanes of a chunk, each with a running maximum and sum of its own, and how many classes a lane takes at once.
 LANES, DEEP = 1024, 4
 
 
 class Tile(NamedTuple):
-    """The shape of a program's tile, whose records lie one after the other if dense; wide offsets take 64 bits."""
+    """A program's tile [rows, deep, lanes]: class c of a record is at (c // lanes, c % lanes).
+
+    Threads share lanes, and each holds what is deep of few records, so that little is left to add up between threads.
+    Records lie one after the other if dense; wide offsets take 64 bits.
+    """
 
     rows: int
-    columns: int
+    deep: int
+    lanes: int
     dense: bool
     wide: bool
 
@@ -52,6 +61,9 @@ def tile_of(logits: Any) -> Tile | None:
     if columns > LARGEST_TILE:
         return None
     rows = min(1024, max(1, LARGEST_TILE // columns))
+    together = math.gcd(classes, 16 // logits.element_size())  # classes that a thread loads at once
+    fewest = max(2, together) if columns <= WHOLE else 16
+    lanes = min(columns, max(fewest, columns * together // OF_A_RECORD))
     _, row_stride, class_stride = logits.stride()
     dense = class_stride == 1 and row_stride == classes
-    return Tile(rows, columns, dense, rows * row_stride + columns * class_stride >= 2**31)
+    return Tile(rows, columns // lanes, lanes, dense, rows * row_stride + columns * class_stride >= 2**31)

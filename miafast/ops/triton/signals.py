@@ -16,7 +16,7 @@ import triton.language as tl
 
 from miafast.ops.signals import LogitSignals
 from miafast.ops.triton import rows
-from miafast.ops.triton.logit_confidence import or_zero
+from miafast.ops.triton.logit_confidence import largest_of, or_zero, places, sum_of
 from miafast.ops.triton.softplus import log1p_of_share, softplus
 
 
@@ -38,41 +38,30 @@ def signals(logits: Any, labels: Any) -> LogitSignals:
 def tile_kernel(
     logits, labels, phi, loss, confidence, entropy, modified, margin, correct,
     records, classes, lead_stride, row_stride, class_stride, label_stride,
-    CLASSES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DENSE: tl.constexpr, WIDE: tl.constexpr,
+    CLASSES: tl.constexpr, ROWS: tl.constexpr, DEEP: tl.constexpr, LANES: tl.constexpr, DENSE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
-    """A tile [ROWS, COLUMNS] of logits [leads, records, classes]; results are dense."""
-    blocks = tl.cdiv(records, ROWS)
-    program = tl.program_id(0).to(tl.int64)
-    lead, first = program // blocks, (program % blocks) * ROWS
-    row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    if WIDE:
-        row, column = row.to(tl.int64), column.to(tl.int64)
-    live = row < tl.minimum(records - first, ROWS)
-    label = tl.load(labels + first * label_stride + row.to(tl.int64) * label_stride, mask=live, other=0).to(tl.int64)
-    known = (label >= 0) & (label < CLASSES)
-    label = tl.where(known, label, 0).to(column.dtype)
-    if DENSE:
-        base = logits + lead * lead_stride + first * CLASSES
-        at, at_label = base + row[:, None] * CLASSES + column[None, :], base + row * CLASSES + label
-    else:
-        base = logits + lead * lead_stride + first * row_stride
-        at = base + row[:, None] * row_stride + column[None, :] * class_stride
-        at_label = base + row * row_stride + label * class_stride
+    """A tile [ROWS, DEEP, LANES] of logits [leads, records, classes]; results are dense."""
+    lead, first, row, live, column, label, known, at, at_label = places(
+        logits, labels, records, lead_stride, row_stride, class_stride, label_stride, CLASSES, ROWS, DEEP, LANES, DENSE,
+        WIDE,
+    )  # fmt: skip
     real = phi.dtype.element_ty
     of_label = tl.load(at_label, mask=live, other=0.0).to(real)
-    z = tl.load(at, mask=live[:, None] & (column < CLASSES)[None, :], other=-float("inf")).to(real)
-    broken = tl.max((z != z).to(tl.int32), axis=1) != 0
+    z = tl.load(at, mask=live[:, None, None] & (column < CLASSES), other=-float("inf")).to(real)
+    broken = largest_of((z != z).to(tl.int32)) != 0
     z = tl.where(z == z, z, -float("inf"))
-    largest, top = tl.max(z, axis=1, return_indices=True, return_indices_tie_break_left=True)
-    is_top = column[None, :] == top[:, None]
-    second = tl.max(tl.where(is_top, -float("inf"), z), axis=1)
-    weight = tl.where(is_top, 0.0, tl.exp(z - or_zero(second)[:, None]))
-    is_label = column[None, :] == label[:, None]
-    total = tl.sum(weight, axis=1)
-    besides = tl.sum(tl.where(is_label, 0.0, weight), axis=1)
-    distance = tl.sum(tl.where(weight == 0, 0.0, weight * (largest[:, None] - z)), axis=1)
+    largest = largest_of(z)
+    top = -largest_of(tl.where(z == largest[:, None, None], -column, -CLASSES))  # the first of equal ones
+    is_top = column == top[:, None, None]
+    second = largest_of(tl.where(is_top, -float("inf"), z))
+    weight = tl.where(is_top, 0.0, tl.exp(z - or_zero(second)[:, None, None]))
+    is_label = column == label[:, None, None]
+    total = sum_of(weight)
+    besides = sum_of(tl.where(is_label, 0.0, weight))
+    distance = sum_of(tl.where(weight == 0, 0.0, weight * (largest[:, None, None] - z)))
     share = share_of_weight(largest, second, total)
-    spread = tl.sum(tl.where(is_label, 0.0, of_unlikely(weight * share[:, None])), axis=1)
+    spread = sum_of(tl.where(is_label, 0.0, of_unlikely(weight * share[:, None, None])))
     store(
         phi, loss, confidence, entropy, modified, margin, correct, lead * records + first + row, live,
         of_label, label == top, known & ~broken, largest, second, total, besides, distance, spread,
