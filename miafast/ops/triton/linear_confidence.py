@@ -20,16 +20,18 @@ from miafast.ops.triton.signals import signals
 
 
 class Tile(NamedTuple):
-    """Records, classes and width of a program's tile, and the warps that share it."""
+    """Records, classes and width of a program's tile, the warps that share it, steps read ahead, registers at most."""
 
     records: int
     classes: int
     width: int
     warps: int
+    stages: int
+    registers: int | None
 
 
 #: For products of half types and of float32; programs to aim at; records per program that merges; logits in float64.
-HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8), Tile(64, 64, 32, 4), 1024, 256, 2**24
+HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8, 3, 128), Tile(64, 64, 32, 4, 3, None), 1024, 256, 2**24
 
 #: Types whose products with their own are exact in float32 and what tensor cores are for.
 TENSOR_CORES = (torch.float16, torch.bfloat16)
@@ -58,7 +60,8 @@ def linear_confidence(features: Any, weight: Any, bias: Any, labels: Any) -> Con
     parts_kernel[(tiles * splits * models,)](
         features, weight, weight if bias is None else bias, labels, found, records, classes, width, tiles, splits, run,
         *_strides(features, 2), *_strides(weight, 2), *((0, 0) if bias is None else _strides(bias, 1)),
-        labels.stride(0), bias is not None, exact, *tile[:3], num_warps=tile.warps,
+        labels.stride(0), bias is not None, exact, *tile[:3],
+        num_warps=tile.warps, num_stages=tile.stages, maxnreg=tile.registers,
     )  # fmt: skip
     merge_kernel[(triton.cdiv(records, LANES), models)](
         found, labels, phi, correct, records, classes, splits, labels.stride(0), LANES, num_warps=4
@@ -96,14 +99,14 @@ def parts_kernel(
     split, model = program // tiles % splits, (program // tiles // splits).to(tl.int64)
     record = (program % tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     live = record < records
-    label = tl.load(labels + record * label_stride, mask=live, other=0).to(tl.int64)
+    label = label_at(labels + record * label_stride, live, classes)
     depth = tl.arange(0, DEPTH)
     rows = features + model * features_model_stride + record[:, None] * features_record_stride
     minus = tl.full([ROWS], -float("inf"), tl.float32)
     before, after, of_label, total = minus, minus, minus, tl.zeros([ROWS], tl.float32)
     for start in range(split * run, tl.minimum((split + 1) * run, classes), COLUMNS):
-        column = start + tl.arange(0, COLUMNS).to(tl.int64)
-        columns = weight + model * weight_model_stride + column[None, :] * weight_class_stride
+        column = start + tl.arange(0, COLUMNS)
+        columns = weight + model * weight_model_stride + column.to(tl.int64)[None, :] * weight_class_stride
         z = tl.zeros([ROWS, COLUMNS], tl.float32)
         for first in range(0, width, DEPTH):
             inside = first + depth < width
@@ -116,9 +119,12 @@ def parts_kernel(
             else:
                 z = tl.dot(a.to(tl.float32), b.to(tl.float32), z, input_precision="ieee")
         if BIAS:
-            at_bias = bias + model * bias_model_stride + column * bias_class_stride
+            at_bias = bias + model * bias_model_stride + column.to(tl.int64) * bias_class_stride
             z += tl.load(at_bias, mask=column < classes, other=0.0).to(tl.float32)[None, :]
-        before, after, of_label, total = fold(z, column, classes, label, before, after, of_label, total)
+        if tl.max(((label >= start) & (label < start + COLUMNS)).to(tl.int32), axis=0) != 0:
+            before, after, of_label, total = fold(z, column, classes, label, before, after, of_label, total)
+        else:
+            before, after, total = _fold_others(z, column, classes, label >= start, before, after, total)
     to = found + (model * splits + split) * records + record
     part = tl.num_programs(0).to(tl.int64) // tiles * records
     tl.store(to, before, mask=live)
@@ -133,7 +139,7 @@ def merge_kernel(found, labels, phi, correct, records, classes, splits, label_st
     record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
     model = tl.program_id(1).to(tl.int64)
     live = record < records
-    label = tl.load(labels + record * label_stride, mask=live, other=0).to(tl.int64)
+    label = label_at(labels + record * label_stride, live, classes)
     part = tl.num_programs(1).to(tl.int64) * splits * records
     minus = tl.full([LANES], -float("inf"), tl.float32)
     before, after, of_label, total = minus, minus, minus, tl.zeros([LANES], tl.float32)
@@ -148,9 +154,16 @@ def merge_kernel(found, labels, phi, correct, records, classes, splits, label_st
         before, after = tl.maximum(before, their_before), tl.maximum(after, their_after)
         pivot = or_zero(tl.maximum(before, after))
         total = total * tl.exp(old - pivot) + their_total * tl.exp(tl.maximum(their_before, their_after) - pivot)
-    value, right = confidence_of(label, classes, before, after, of_label, total)
+    value, right = confidence_of(label, before, after, of_label, total)
     tl.store(phi + model * records + record, value, mask=live)
     tl.store(correct + model * records + record, right, mask=live)
+
+
+@triton.jit
+def label_at(place, live, classes):
+    """-1 where it is no class."""
+    label = tl.load(place, mask=live, other=0).to(tl.int64)
+    return tl.where((label >= 0) & (label < classes), label, -1).to(tl.int32)
 
 
 @triton.jit
@@ -171,7 +184,17 @@ def fold(z, column, classes, label, before, after, of_label, total):
 
 
 @triton.jit
-def confidence_of(label, classes, before, after, of_label, total):
-    known = (label >= 0) & (label < classes)
+def _fold_others(z, column, classes, earlier, before, after, total):
+    """As `fold`, where the columns hold no record's label and are earlier than it or later."""
+    z = tl.where((column < classes)[None, :], z, -float("inf"))
+    old, top = tl.maximum(before, after), tl.max(z, axis=1)
+    before, after = tl.where(earlier, tl.maximum(before, top), before), tl.where(earlier, after, tl.maximum(after, top))
+    pivot = or_zero(tl.maximum(before, after))
+    return before, after, total * tl.exp(old - pivot) + tl.sum(tl.exp(z - pivot[:, None]), axis=1)
+
+
+@triton.jit
+def confidence_of(label, before, after, of_label, total):
+    known = label >= 0
     right = known & ((label == 0) | (of_label > before)) & (of_label >= after) & (total == total)
     return phi_of(of_label, tl.maximum(before, after), total, known), right

@@ -17,7 +17,7 @@ import triton.language as tl
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.triton.halves import TRUSTED, halves, scales, split
-from miafast.ops.triton.linear_confidence import SINGLE, confidence_of, fold
+from miafast.ops.triton.linear_confidence import SINGLE, confidence_of, fold, label_at
 
 #: Units of the widest hidden layer that a program holds.
 UNITS = 128
@@ -112,7 +112,7 @@ def narrow_kernel(
             z = _product(
                 one, other, tl.load(high + next_weight), tl.load(low + next_weight), tl.zeros([ROWS, UNITS], tl.float32)
             )
-    label = tl.load(labels + record * label_stride, mask=live, other=0).to(tl.int64)
+    label = label_at(labels + record * label_stride, live, WIDTHS[LAYERS + 1])
     minus = tl.full([ROWS], -float("inf"), tl.float32)
     before, after, of_label, total = minus, minus, minus, tl.zeros([ROWS], tl.float32)
     largest = tl.zeros([ROWS], tl.float32)
@@ -127,7 +127,7 @@ def narrow_kernel(
         logits = logits * of_class[None, :] * of_row[:, None] + offset[None, :]
         before, after, of_label, total = fold(logits, column, WIDTHS[LAYERS + 1], label, before, after, of_label, total)
     trusted &= _large(largest, of_row, live)
-    value, is_right = confidence_of(label, WIDTHS[LAYERS + 1], before, after, of_label, total)
+    value, is_right = confidence_of(label, before, after, of_label, total)
     tl.store(phi + model * records + record, value, mask=live)
     tl.store(correct + model * records + record, is_right, mask=live)
     tl.store(done + tl.program_id(0), trusted.to(tl.int8))
@@ -214,7 +214,7 @@ def plain_kernel(
                         )
                     tl.debug_barrier()
                     source, stride, rows = to, 1, row.to(tl.int64) * UNITS
-                label = tl.load(labels + record * label_stride, mask=live, other=0).to(tl.int64)
+                label = label_at(labels + record * label_stride, live, WIDTHS[LAYERS + 1])
                 minus = tl.full([ROWS], -float("inf"), tl.float32)
                 before, after, of_label, total = minus, minus, minus, tl.zeros([ROWS], tl.float32)
                 for start in range(0, WIDTHS[LAYERS + 1], COLUMNS):
@@ -226,7 +226,7 @@ def plain_kernel(
                     before, after, of_label, total = fold(
                         z, column, WIDTHS[LAYERS + 1], label, before, after, of_label, total
                     )
-                value, is_right = confidence_of(label, WIDTHS[LAYERS + 1], before, after, of_label, total)
+                value, is_right = confidence_of(label, before, after, of_label, total)
                 tl.store(phi + model * records + record, value, mask=live)
                 tl.store(correct + model * records + record, is_right, mask=live)
                 tl.debug_barrier()
