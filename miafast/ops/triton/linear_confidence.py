@@ -31,7 +31,7 @@ class Tile(NamedTuple):
 
 
 #: For products of half types and of float32; programs to aim at; records per program that merges; logits in float64.
-HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8, 3, 128), Tile(64, 64, 32, 4, 3, None), 1024, 256, 2**24
+HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8, 3, None), Tile(64, 64, 32, 4, 3, None), 1024, 256, 2**24
 
 #: Types whose products with their own are exact in float32 and what tensor cores are for.
 TENSOR_CORES = (torch.float16, torch.bfloat16)
