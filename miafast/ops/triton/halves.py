@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 
@@ -21,6 +22,16 @@ ROWS, LANES = 16, 128
 TRUSTED = tl.constexpr(2.0**20)
 
 
+def scales_of(values: Any, scale: Any = None) -> Any:
+    """What products of halves of rows [models, rows, width] are to be multiplied by: [models, rows or more] float32."""
+    models, rows, width = values.shape
+    scale = torch.empty(models, rows, device=values.device) if scale is None else scale
+    scales_kernel[(triton.cdiv(scale.shape[1], ROWS), models)](
+        values, scale, rows, width, scale.shape[1], *values.stride(), scale.stride(0), ROWS, LANES, num_warps=4
+    )
+    return scale
+
+
 def halves(values: Any, high: Any, low: Any, scale: Any, rest: Any) -> None:
     """Splits values [models, rows, width], of any strides.
 
@@ -28,10 +39,30 @@ def halves(values: Any, high: Any, low: Any, scale: Any, rest: Any) -> None:
     [models, rows or more] float32 too: what a product is to be multiplied by, and the largest |low|.
     """
     models, rows, width = values.shape
+    scales_of(values, scale)
     halves_kernel[(triton.cdiv(high.shape[1], ROWS), models)](
         values, high, low, scale, rest, rows, width, *high.shape[1:], *values.stride(), *high.stride()[:2],
         scale.stride(0), ROWS, LANES, num_warps=4,
     )  # fmt: skip
+
+
+@triton.jit
+def scales_kernel(
+    values, scale, rows, width, padded_rows, model_stride, row_stride, width_stride, scale_model_stride,
+    ROWS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    model, row = tl.program_id(1).to(tl.int64), tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
+    given = values + model * model_stride + row[:, None] * row_stride
+    largest, broken = tl.zeros([ROWS, LANES], tl.float32), tl.zeros([ROWS, LANES], tl.int32)
+    for first in range(0, width, LANES):
+        at = (first + tl.arange(0, LANES)).to(tl.int64)[None, :]
+        used = (row < rows)[:, None] & (at < width)
+        value = tl.abs(tl.load(given + at * width_stride, mask=used, other=0.0).to(tl.float32))
+        largest = tl.maximum(largest, value)
+        broken |= (~(value < float("inf"))).to(tl.int32)
+    _, smaller = scales(tl.max(largest, axis=1))
+    smaller = tl.where(tl.max(broken, axis=1) == 0, smaller, float("nan"))
+    tl.store(scale + model * scale_model_stride + row, smaller, mask=row < padded_rows)
 
 
 @triton.jit
@@ -40,29 +71,21 @@ def halves_kernel(
     half_model_stride, half_row_stride, scale_model_stride, ROWS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     model, row = tl.program_id(1).to(tl.int64), tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
-    lane = tl.arange(0, LANES)
     given = values + model * model_stride + row[:, None] * row_stride
-    live = (row < rows)[:, None]
-    largest, broken = tl.zeros([ROWS, LANES], tl.float32), tl.zeros([ROWS, LANES], tl.int32)
-    for first in range(0, width, LANES):
-        at = (first + lane).to(tl.int64)[None, :]
-        value = tl.abs(tl.load(given + at * width_stride, mask=live & (at < width), other=0.0).to(tl.float32))
-        largest = tl.maximum(largest, value)
-        broken |= (~(value < float("inf"))).to(tl.int32)
-    larger, smaller = scales(tl.max(largest, axis=1))
-    whole = tl.max(broken, axis=1) == 0
-    lost = tl.zeros([ROWS, LANES], tl.float32)
     to = model * half_model_stride + row[:, None] * half_row_stride
+    to_row = model * scale_model_stride + row
+    smaller = tl.load(scale + to_row, mask=row < padded_rows, other=0.0)
+    larger, whole = inverse(smaller), smaller == smaller
+    lost = tl.zeros([ROWS, LANES], tl.float32)
     for first in range(0, padded_width, LANES):
-        at = (first + lane).to(tl.int64)[None, :]
-        value = tl.load(given + at * width_stride, mask=live & (at < width), other=0.0).to(tl.float32)
-        first_half, second_half = split(tl.where(whole[:, None], value, 0.0), larger[:, None])
+        at = (first + tl.arange(0, LANES)).to(tl.int64)[None, :]
+        used = (row < rows)[:, None] & (at < width) & whole[:, None]
+        value = tl.load(given + at * width_stride, mask=used, other=0.0).to(tl.float32)
+        first_half, second_half = halve(value, larger[:, None])
         inside = (row < padded_rows)[:, None] & (at < padded_width)
         tl.store(high + to + at, first_half, mask=inside)
         tl.store(low + to + at, second_half, mask=inside)
         lost = tl.maximum(lost, tl.abs(second_half.to(tl.float32)))
-    to_row = model * scale_model_stride + row
-    tl.store(scale + to_row, tl.where(whole, smaller, float("nan")), mask=row < padded_rows)
     tl.store(rest + to_row, tl.max(lost, axis=1), mask=row < padded_rows)
 
 
@@ -75,7 +98,19 @@ def scales(largest):
 
 
 @triton.jit
-def split(value, larger):
+def inverse(scale):
+    """One over a power of two."""
+    return ((254 << 23) - scale.to(tl.int32, bitcast=True)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def large(size, scale, used):
+    """Whether all of the largest scaled sums are large enough for halves, or of zeros."""
+    return tl.max((used & ~(size >= TRUSTED) & (scale != 0.0)).to(tl.int32), axis=0) == 0
+
+
+@triton.jit
+def halve(value, larger):
     scaled = value * larger
     high = scaled.to(tl.float16)
     return high, (scaled - high.to(tl.float32)).to(tl.float16)

@@ -2,8 +2,9 @@
 
 Every program keeps, per record, the largest logit before and after the label, the sum of exp(logit - largest) without
 the label, and the label's own. The classes are split over several programs where records alone would be too few, and
-the parts merged. Products of two inputs of one half type are exact in float32 and run on tensor cores; others are
-float32 products. float64, which has no such tiles, goes block by block through PyTorch's products.
+the parts merged. Products of two inputs of one half type are exact in float32 and run on tensor cores; others run there
+as halves (see `halves`), or are float32 products where halves would not do. float64, which has no such tiles, goes
+block by block through PyTorch's products.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import triton
 import triton.language as tl
 
 from miafast.ops.linear_confidence import Confidence
+from miafast.ops.triton.halves import halve, inverse, large, scales_of
 from miafast.ops.triton.logit_confidence import or_zero, phi_of
 from miafast.ops.triton.signals import signals
 
@@ -31,7 +33,7 @@ class Tile(NamedTuple):
 
 
 #: For products of half types and of float32; programs to aim at; records per program that merges; logits in float64.
-HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8, 3, None), Tile(64, 64, 32, 4, 3, None), 1024, 256, 2**24
+HALF, SINGLE, PROGRAMS, LANES, LOGITS = Tile(128, 128, 64, 8, 3, None), Tile(128, 64, 32, 8, 3, None), 1024, 256, 2**24
 
 #: Types whose products with their own are exact in float32 and what tensor cores are for.
 TENSOR_CORES = (torch.float16, torch.bfloat16)
@@ -56,11 +58,13 @@ def linear_confidence(features: Any, weight: Any, bias: Any, labels: Any) -> Con
     tiles = triton.cdiv(records, tile.records)
     splits = min(triton.cdiv(classes, tile.classes), max(1, PROGRAMS // (tiles * models)))
     run = triton.cdiv(triton.cdiv(classes, tile.classes), splits) * tile.classes
+    scales = [each if exact else scales_of(each if each.ndim == 3 else each[None]) for each in given[:2]]
     found = torch.empty(4, models, splits, records, dtype=real, device=features.device)
     parts_kernel[(tiles * splits * models,)](
         features, weight, weight if bias is None else bias, labels, found, records, classes, width, tiles, splits, run,
         *_strides(features, 2), *_strides(weight, 2), *((0, 0) if bias is None else _strides(bias, 1)),
-        labels.stride(0), bias is not None, exact, *tile[:3],
+        labels.stride(0), *scales, *(each.stride(0) if len(each) > 1 else 0 for each in scales),
+        bias is not None, exact, *tile[:3],
         num_warps=tile.warps, num_stages=tile.stages, maxnreg=tile.registers,
     )  # fmt: skip
     merge_kernel[(triton.cdiv(records, LANES), models)](
@@ -91,7 +95,8 @@ def _in_blocks(features: Any, weight: Any, bias: Any, labels: Any, result: Confi
 def parts_kernel(
     features, weight, bias, labels, found, records, classes, width, tiles, splits, run,
     features_model_stride, features_record_stride, features_width_stride, weight_model_stride, weight_class_stride,
-    weight_width_stride, bias_model_stride, bias_class_stride, label_stride,
+    weight_width_stride, bias_model_stride, bias_class_stride, label_stride, scale, class_scale, scale_model_stride,
+    class_scale_model_stride,
     BIAS: tl.constexpr, EXACT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """A run of classes for a tile of records: found [4 (before, after, sum, label's), models, splits, records]."""
@@ -100,24 +105,27 @@ def parts_kernel(
     record = (program % tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     live = record < records
     label = label_at(labels + record * label_stride, live, classes)
-    depth = tl.arange(0, DEPTH)
+    of_record = tl.load(scale + model * scale_model_stride + record, mask=live, other=0.0)
     rows = features + model * features_model_stride + record[:, None] * features_record_stride
     minus = tl.full([ROWS], -float("inf"), tl.float32)
     before, after, of_label, total = minus, minus, minus, tl.zeros([ROWS], tl.float32)
     for start in range(split * run, tl.minimum((split + 1) * run, classes), COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         columns = weight + model * weight_model_stride + column.to(tl.int64)[None, :] * weight_class_stride
-        z = tl.zeros([ROWS, COLUMNS], tl.float32)
-        for first in range(0, width, DEPTH):
-            inside = first + depth < width
-            at = (first + depth).to(tl.int64)
-            a = tl.load(rows + at[None, :] * features_width_stride, mask=live[:, None] & inside[None, :], other=0.0)
-            used = inside[:, None] & (column < classes)[None, :]
-            b = tl.load(columns + at[:, None] * weight_width_stride, mask=used, other=0.0)
-            if EXACT:
-                z = tl.dot(a, b, z)
+        if EXACT:
+            z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
+                         of_record, of_record, ROWS, COLUMNS, DEPTH, "exact")  # fmt: skip
+        else:
+            at_class = class_scale + model * class_scale_model_stride + column
+            of_class = tl.load(at_class, mask=column < classes, other=0.0)
+            z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
+                         inverse(of_record), inverse(of_class), ROWS, COLUMNS, DEPTH, "halves")  # fmt: skip
+            whole = tl.max((of_class != of_class).to(tl.int32), axis=0) == 0
+            if large(tl.max(tl.abs(z), axis=1), of_record, live) & whole:
+                z *= of_record[:, None] * of_class[None, :]
             else:
-                z = tl.dot(a.to(tl.float32), b.to(tl.float32), z, input_precision="ieee")
+                z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
+                             of_record, of_class, ROWS, COLUMNS, DEPTH, "float32")  # fmt: skip
         if BIAS:
             at_bias = bias + model * bias_model_stride + column.to(tl.int64) * bias_class_stride
             z += tl.load(at_bias, mask=column < classes, other=0.0).to(tl.float32)[None, :]
@@ -131,6 +139,32 @@ def parts_kernel(
     tl.store(to + part, after, mask=live)
     tl.store(to + 2 * part, total, mask=live)
     tl.store(to + 3 * part, of_label, mask=live)
+
+
+@triton.jit
+def _product(
+    rows, columns, rows_stride, columns_stride, live, used, width, larger, larger_of_class,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, KIND: tl.constexpr,
+):  # fmt: skip
+    """[ROWS, COLUMNS] sums of products: of a half type, of scaled halves of float32 numbers, or of float32 itself."""
+    z = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for first in range(0, width, DEPTH):
+        at = first + tl.arange(0, DEPTH)
+        inside = at < width
+        at = at.to(tl.int64)
+        a = tl.load(rows + at[None, :] * rows_stride, mask=live[:, None] & inside[None, :], other=0.0)
+        b = tl.load(columns + at[:, None] * columns_stride, mask=inside[:, None] & used[None, :], other=0.0)
+        if KIND == "exact":
+            z = tl.dot(a, b, z)
+        elif KIND == "halves":
+            high, low = halve(a.to(tl.float32), larger[:, None])
+            other_high, other_low = halve(b.to(tl.float32), larger_of_class[None, :])
+            z = tl.dot(high, other_low, z)
+            z = tl.dot(low, other_high, z)
+            z = tl.dot(high, other_high, z)
+        else:
+            z = tl.dot(a.to(tl.float32), b.to(tl.float32), z, input_precision="ieee")
+    return z
 
 
 @triton.jit

@@ -16,8 +16,8 @@ import triton.language as tl
 
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import layers
-from miafast.ops.triton.halves import TRUSTED, halves, scales, split
-from miafast.ops.triton.linear_confidence import SINGLE, confidence_of, fold, label_at
+from miafast.ops.triton.halves import halve, halves, large, scales
+from miafast.ops.triton.linear_confidence import confidence_of, fold, label_at
 
 #: Units of the widest hidden layer that a program holds.
 UNITS = 128
@@ -34,7 +34,8 @@ class Tile(NamedTuple):
     registers: int | None
 
 
-TILE, PROGRAMS = Tile(128, 32, 32, 8, 3, 128), 528
+#: What is tried first, and how the rest is done: its records, units at once and width of a step, and its programs.
+TILE, PLAIN, PROGRAMS = Tile(128, 32, 32, 8, 3, 128), (64, 64, 32), 528
 
 
 def narrow_mlps(x: Any, weights: Any, labels: Any, widths: Sequence[int], activation: str, result: Confidence) -> None:
@@ -58,10 +59,9 @@ def narrow_mlps(x: Any, weights: Any, labels: Any, widths: Sequence[int], activa
         width, units, classes, *tile[:3], num_warps=tile.warps, num_stages=tile.stages, maxnreg=tile.registers,
     )  # fmt: skip
     programs = min(PROGRAMS, models * tiles)
-    hidden = torch.empty(programs, 2, SINGLE.records, units, device=x.device)
+    hidden = torch.empty(programs, 2, PLAIN[0], units, device=x.device)
     plain_kernel[(programs,)](
-        x, hidden, weights, *shared, models * tiles, *x.stride(), *shape, units, tile.records, *SINGLE[:3],
-        num_warps=SINGLE.warps,
+        x, hidden, weights, *shared, models * tiles, *x.stride(), *shape, units, tile.records, *PLAIN,
     )  # fmt: skip
 
 
@@ -100,13 +100,13 @@ def narrow_kernel(
     for layer in tl.static_range(LAYERS):
         of_unit = tl.load(scale + layer * UNITS + unit)
         size = tl.where(live[:, None], tl.abs(z), 0.0)
-        trusted &= _large(tl.max(size, axis=1), of_row, live) & _large(tl.max(size, axis=0), of_unit, unit < UNITS)
+        trusted &= large(tl.max(size, axis=1), of_row, live) & large(tl.max(size, axis=0), of_unit, unit < UNITS)
         bias = _bias(weights, BEGINS[layer + 1], unit, WIDTHS[layer + 1], weight_stride)
         hidden = activate(z * of_unit[None, :] * of_row[:, None] + bias[None, :], TANH)
         hidden = tl.where(live[:, None], hidden, 0.0)
         trusted &= tl.max(tl.max((~(tl.abs(hidden) < float("inf"))).to(tl.int32), axis=1), axis=0) == 0
         larger, of_row = scales(tl.max(tl.abs(hidden), axis=1))
-        one, other = split(hidden, larger[:, None])
+        one, other = halve(hidden, larger[:, None])
         if layer < LAYERS - 1:
             next_weight = half_of_model + UNITS * WIDTH + layer * UNITS * UNITS + unit[None, :] * UNITS + unit[:, None]
             z = _product(
@@ -126,7 +126,7 @@ def narrow_kernel(
         offset = _bias(weights, BEGINS[LAYERS + 1], column, WIDTHS[LAYERS + 1], weight_stride)
         logits = logits * of_class[None, :] * of_row[:, None] + offset[None, :]
         before, after, of_label, total = fold(logits, column, WIDTHS[LAYERS + 1], label, before, after, of_label, total)
-    trusted &= _large(largest, of_row, live)
+    trusted &= large(largest, of_row, live)
     value, is_right = confidence_of(label, before, after, of_label, total)
     tl.store(phi + model * records + record, value, mask=live)
     tl.store(correct + model * records + record, is_right, mask=live)
@@ -154,12 +154,6 @@ def _product(a_high, a_low, b_high, b_low, z):
     z = tl.dot(a_high, b_low, z)
     z = tl.dot(a_low, b_high, z)
     return tl.dot(a_high, b_high, z)
-
-
-@triton.jit
-def _large(size, scale, used):
-    """Whether all of the largest sums are large enough for halves, or of zeros."""
-    return tl.max((used & ~(size >= TRUSTED) & (scale != 0.0)).to(tl.int32), axis=0) == 0
 
 
 @triton.jit
