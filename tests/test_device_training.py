@@ -405,8 +405,9 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=gpu) for name in (*PERCEPTRONS, "module", "alone")])
-def test_a_cuda_device_trains_the_models_of_the_processor(name: str) -> None:
-    records, mask = blobs(), unequal_mask(blobs())
+@pytest.mark.parametrize("records", [bits(), blobs()], ids=["bits", "floats"])
+def test_a_cuda_device_trains_the_models_of_the_processor(name: str, records: mf.Records) -> None:
+    mask = unequal_mask(records)
     on_cpu, on_gpu = (train(RECIPES[name], records, mask, models=range(7), seed=3, device=d) for d in ("cpu", "cuda"))
     assert "captured CUDA graph" in on_gpu.how
     found, expected = on_gpu.logits(records.inputs()).cpu(), on_cpu.logits(records.inputs())

@@ -71,7 +71,7 @@ def stepped(  # type: ignore[no-untyped-def]
         v = beta_2 * tl.load(second + place, inside) + (1.0 - beta_2) * g * g
         tl.store(first + place, m, inside)
         tl.store(second + place, v, inside)
-        size = tl.sqrt(v) / tl.sqrt(tl.load(correction + 1)) + epsilon
+        size = tl.sqrt(v) * (1.0 / tl.sqrt(tl.load(correction + 1))) + epsilon
         w -= rate / tl.load(correction) * m / size
     tl.store(weights + place, w, inside)
     if rounded.dtype != weights.dtype:
