@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,7 +43,6 @@ def captured(function: Callable[[], None], device: torch.device) -> Captured:
         with torch.cuda.stream(side):
             function()
         draws = not torch.equal(state, torch.cuda.get_rng_state(device))
-        gc.collect()  # what earlier graphs held comes back
         graph = torch.cuda.CUDAGraph()
         try:
             with _waiting_refused(), torch.cuda.stream(side):

@@ -176,7 +176,9 @@ def flattened(module: nn.Module) -> torch.Tensor:
 def torch_seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators for a while and give the caller's back afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also format tracebacks, for other devices
+        if torch.cuda.device_count():
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
@@ -99,6 +100,7 @@ def train_singly(
             models = list(group)
             steps, queue = max(steps_for(recipe, len(in_rows[model])) for model in models), iter(models)
             places: list[Place] = []
+            gc.collect()  # places refer to themselves: what earlier ones held comes back
             while not places or (data.device.type == "cuda" and len(places) < min(PLACES, len(models))):
                 module = fresh(recipe, records, seed=seed, model=models[0])
                 places.append(Place(recipe, data, module, batch=batch, steps=steps))

@@ -6,7 +6,7 @@ Perceptrons have their gradient written out. Batches of a model hold only its ow
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -31,11 +31,14 @@ _ALONE = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.RNNBase, n
 class Stack:
     """Modules of one architecture as one: ``weights`` is float32 [models, parameters], buffers are stacked likewise."""
 
-    def __init__(self, modules: list[nn.Module], device: str) -> None:
-        self.weights = torch.stack([flattened(each) for each in modules]).to(device)
-        named = [dict(each.named_buffers()) for each in modules]
+    def __init__(self, modules: Iterable[nn.Module], device: str) -> None:
+        weights, named = [], []
+        for module in modules:  # one after the other: none is needed once it is read
+            weights.append(flattened(module))
+            named.append(dict(module.named_buffers()))
+        self.weights = torch.stack(weights).to(device)
         self.buffers = {name: torch.stack([each[name] for each in named]).to(device) for name in named[0]}
-        self.module = modules[0].to(device)
+        self.module = module.to(device)
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Every parameter of all models, [models, ...]: views of ``weights``."""

@@ -177,7 +177,7 @@ def _train_stacks(
     by_work = sorted(in_rows, key=lambda model: (-len(in_rows[model]), model))
     for _, group in groupby(by_work, key=lambda model: batch_size_for(recipe, len(in_rows[model]))):
         models = sorted(group, key=lambda model: (-steps_for(recipe, len(in_rows[model])), model))
-        stack = Stack([fresh(recipe, records, seed=seed, model=model) for model in models], str(data.device))
+        stack = Stack((fresh(recipe, records, seed=seed, model=model) for model in models), str(data.device))
         rows = [in_rows[model] for model in models]
         if native:
             stack.weights = train_mlps(
