@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ import miafast as mf  # noqa: E402
 import miafast.ops.triton  # noqa: E402
 from miafast import attacks  # noqa: E402
 from miafast.ops import dispatch  # noqa: E402
-from miafast.ops.triton import narrow_mlps  # noqa: E402
+from miafast.ops.triton import halves, narrow_mlps  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case, bfloat16  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
@@ -61,14 +62,17 @@ def _every() -> Iterator[Any]:
                 yield pytest.param(op_name, case, id=f"{op_name}-{case.name}", marks=marks)
 
 
+def _take_larger_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miafast.ops.triton.halves.ROWS", 256)
+    monkeypatch.setattr("miafast.ops.triton.narrow_mlps.TILE", narrow_mlps.Tile(64, 64, 128, 4, 1, None))
+
+
 @interpreted
 @pytest.mark.parametrize(("op_name", "case"), list(_every()))
 def test_twin_agrees_with_the_truth(monkeypatch: pytest.MonkeyPatch, op_name: str, case: Case) -> None:
     # The interpreter's products of bfloat16 are of their bits.
     monkeypatch.setattr("miafast.ops.triton.linear_confidence.TENSOR_CORES", (torch.float16,))
-    if op_name == "mlp_confidence":
-        monkeypatch.setattr("miafast.ops.triton.halves.ROWS", 256)
-        monkeypatch.setattr("miafast.ops.triton.narrow_mlps.TILE", narrow_mlps.Tile(64, 64, 128, 4, 1, None))
+    _take_larger_steps(monkeypatch)
     if op_name == ALL_TARGETS:
         for name, value in (("LANES", 1024), ("SORTED", 128)):
             monkeypatch.setattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), name, value)
@@ -237,6 +241,45 @@ def test_leading_axes_are_walked_without_a_copy() -> None:
         assert len(parts) == expected
         assert {part.untyped_storage().data_ptr() for part, _ in parts} == {logits.untyped_storage().data_ptr()}
         assert sum(part.numel() for part, _ in parts) == view.numel()
+
+
+@interpreted
+def test_halves_of_a_row_are_the_row() -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(2, 40, 70)) * 10.0 ** draw.integers(-30, 30, (2, 40, 1)) * (draw.random((2, 40, 70)) < 0.8)
+    rows[0, 5], rows[0, 6] = 0.0, np.round(rows[0, 6])
+    rows[1, 0, 3], rows[1, 1, 69] = np.nan, -np.inf
+    values = torch.from_numpy(rows.astype(np.float32))
+    high, low = torch.full((2, 2, 64, 128), 9, dtype=torch.float16)
+    scale, rest = torch.full((2, 2, 64), 9.0)
+    halves.halves(values, high, low, scale, rest)
+    found = (high.double() + low.double()) * scale[:, :, None].double()
+    error = (found[:, :40, :70] - values.double()).abs()
+    size = values.double().abs()
+    allowed = torch.maximum(size * 2.0**-23, size.amax(-1, keepdim=True) * 2.0**-39)
+    whole = size.amax(-1) < torch.inf
+    assert (error <= allowed)[whole].all()
+    assert scale[:, :40].isnan().tolist() == (~whole).tolist()
+    assert high[:, 40:].count_nonzero() == high[:, :, 70:].count_nonzero() == scale[:, 40:].count_nonzero() == 0
+    torch.testing.assert_close(rest, low.float().abs().amax(-1))
+
+
+@interpreted
+def test_only_models_that_diverged_are_left_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the kernel of float32 products, narrow perceptrons are as before where they are finite."""
+    every = {case.name: case for case in CASES["mlp_confidence"][0]()}
+    kernel = mock.MagicMock()
+    monkeypatch.setattr(narrow_mlps, "plain_kernel", kernel)
+    _take_larger_steps(monkeypatch)
+    for name in ("two-layers", "tanh", "three-layers", "bits", "strided", "huge-hidden", "tiny-hidden"):
+        check("mlp_confidence", every[name])
+    twin_of("mlp_confidence")(*map(as_torch, every["not-finite"].args), **every["not-finite"].kwargs)
+    done = kernel.__getitem__.return_value.call_args.args[6]
+    assert done.unflatten(0, (3, -1)).bool().all(1).tolist() == [
+        True,
+        False,
+        True,
+    ]  # the last's bias is infinite, no weight
 
 
 def test_every_kernel_compiles_for_hopper(tmp_path: Path) -> None:

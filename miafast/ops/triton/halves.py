@@ -1,7 +1,7 @@
 """float32 rows as two float16 numbers each, for products on tensor cores that lose nothing float32 keeps.
 
 A row is multiplied by the power of two that brings its largest number to [2^14, 2^15). Then a number is ``high + low``
-within 2^-24 of itself, or within 2^-25 where it is smaller than 2^-1. A row with a number that is not finite has NaN
+within 2^-23 of itself, or within 2^-25 where it is smaller than 2^-2. A row with a number that is not finite has NaN
 for a scale. Ootomo and Yokota 2022, "Recovering single precision accuracy from Tensor Cores while surpassing the FP32
 theoretical peak performance".
 """
