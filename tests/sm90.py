@@ -34,7 +34,7 @@ NAMES = {
         "balanced-float32-offline-two-sided-mean-total", "coins-float32-offline-two-sided-mean-pooled",
     ),
     "linear_confidence": ("70x11x40", "no-bias", "float16-101", "void16-101", "bfloat16-features", "strided"),
-    "mlp_confidence": ("two-layers",),
+    "mlp_confidence": ("two-layers", "wide"),
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
     "trimmed_mean": (),

@@ -112,20 +112,14 @@ def parts_kernel(
     for start in range(split * run, tl.minimum((split + 1) * run, classes), COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         columns = weight + model * weight_model_stride + column.to(tl.int64)[None, :] * weight_class_stride
-        if EXACT:
-            z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
-                         of_record, of_record, ROWS, COLUMNS, DEPTH, "exact")  # fmt: skip
-        else:
+        of_class = of_record
+        if not EXACT:
             at_class = class_scale + model * class_scale_model_stride + column
             of_class = tl.load(at_class, mask=column < classes, other=0.0)
-            z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
-                         inverse(of_record), inverse(of_class), ROWS, COLUMNS, DEPTH, "halves")  # fmt: skip
-            whole = tl.max((of_class != of_class).to(tl.int32), axis=0) == 0
-            if large(tl.max(tl.abs(z), axis=1), of_record, live) & whole:
-                z *= of_record[:, None] * of_class[None, :]
-            else:
-                z = _product(rows, columns, features_width_stride, weight_width_stride, live, column < classes, width,
-                             of_record, of_class, ROWS, COLUMNS, DEPTH, "float32")  # fmt: skip
+        z = product(
+            rows, columns, features_width_stride, weight_width_stride, live, column < classes, width, of_record,
+            of_class, EXACT, False, ROWS, COLUMNS, DEPTH,
+        )  # fmt: skip
         if BIAS:
             at_bias = bias + model * bias_model_stride + column.to(tl.int64) * bias_class_stride
             z += tl.load(at_bias, mask=column < classes, other=0.0).to(tl.float32)[None, :]
@@ -142,11 +136,36 @@ def parts_kernel(
 
 
 @triton.jit
+def product(
+    rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column, EXACT: tl.constexpr,
+    EACH_COLUMN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """[ROWS, COLUMNS] sums of products, of float32's precision in every row, and in EACH_COLUMN if that is said."""
+    if EXACT:
+        z = _product(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
+                     ROWS, COLUMNS, DEPTH, "exact")  # fmt: skip
+    else:
+        z = _product(rows, columns, rows_stride, columns_stride, live, used, width, inverse(of_row), inverse(of_column),
+                     ROWS, COLUMNS, DEPTH, "halves")  # fmt: skip
+        size = tl.abs(z)
+        trusted = large(tl.max(size, axis=1), of_row, live) & (
+            tl.max((of_column != of_column).to(tl.int32), axis=0) == 0
+        )
+        if EACH_COLUMN:
+            trusted &= large(tl.max(size, axis=0), of_column, used)
+        if trusted:
+            z *= of_row[:, None] * of_column[None, :]
+        else:
+            z = _product(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
+                         ROWS, COLUMNS, DEPTH, "float32")  # fmt: skip
+    return z
+
+
+@triton.jit
 def _product(
-    rows, columns, rows_stride, columns_stride, live, used, width, larger, larger_of_class,
+    rows, columns, rows_stride, columns_stride, live, used, width, larger, larger_of_column,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """[ROWS, COLUMNS] sums of products: of a half type, of scaled halves of float32 numbers, or of float32 itself."""
     z = tl.zeros([ROWS, COLUMNS], tl.float32)
     for first in range(0, width, DEPTH):
         at = first + tl.arange(0, DEPTH)
@@ -158,7 +177,7 @@ def _product(
             z = tl.dot(a, b, z)
         elif KIND == "halves":
             high, low = halve(a.to(tl.float32), larger[:, None])
-            other_high, other_low = halve(b.to(tl.float32), larger_of_class[None, :])
+            other_high, other_low = halve(b.to(tl.float32), larger_of_column[None, :])
             z = tl.dot(high, other_low, z)
             z = tl.dot(low, other_high, z)
             z = tl.dot(high, other_high, z)
