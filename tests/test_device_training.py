@@ -352,6 +352,21 @@ def test_a_perceptron_s_step_in_kernels_is_the_gradient_and_the_optimiser_s(name
 
 
 @interpreted
+def test_a_step_in_kernels_does_not_hide_what_is_no_number() -> None:
+    """A model that diverged is told about."""
+    from miafast.shadow.mlp_kernel import mlp_step
+
+    recipe, module = RECIPES["plain"], build(RECIPES["plain"], (13,), 3, seed=0, model=0)
+    x, y, keys = torch.randn(2, 9, 13), torch.zeros(2, 9, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.int64)
+    x[1, 4, 2] = torch.nan
+    leaves = [Leaf.at(each.detach().repeat(2, *[1] * each.ndim)) for each in module.parameters()]
+    mlp_step(recipe, leaves, x, y, keys, torch.full((2,), 0.1), torch.ones(2))
+    for leaf in leaves:
+        assert leaf.weights[0].isfinite().all()
+        assert leaf.weights[1].isnan().all()
+
+
+@interpreted
 @pytest.mark.parametrize("name", ["smoothed", "dropout", "adamw", "bfloat16"])
 def test_kernels_train_the_models_of_pytorch_s_operations(name: str, request: pytest.FixtureRequest) -> None:
     records, recipe = bits(), dataclasses.replace(RECIPES[name], epochs=2)

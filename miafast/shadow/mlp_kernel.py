@@ -135,7 +135,7 @@ def _layer(  # type: ignore[no-untyped-def]
     z += tl.load(bias + model * units + unit, unit < units, 0.0).to(tl.float32)[None, :]
     place = row[:, None] * units + unit[None, :]
     if activation == "relu":
-        z = tl.maximum(z, 0.0)
+        z = tl.where(z < 0.0, 0.0, z)  # NaN stays NaN
     elif activation == "tanh":
         z = 2.0 * tl.sigmoid(2.0 * z) - 1.0
     if activation != "none" and bound > 0:
@@ -184,7 +184,7 @@ def _back(  # type: ignore[no-untyped-def]
         if bound > 0:
             found = tl.where(_kept(place, tl.load(keys + model * layers), bound), found, 0.0)
     else:
-        found = tl.where(a > 0.0, found, 0.0)
+        found = tl.where(a <= 0.0, 0.0, found)
     tl.store(out + model * batch * wide + place, (found / kept_share).to(out.dtype.element_ty), inside)
 
 
