@@ -278,7 +278,7 @@ with compile_only() as found:
         for dtype in (torch.float32, torch.bfloat16):
             leaf = Leaf.at(torch.zeros(2, 40, 50), dtype)
             update(Recipe(optimizer=kind), leaf, torch.zeros(2, 40, 50, dtype=dtype), torch.zeros(2), torch.ones(2))
-print({name: len(each) for name, each in found.items()})
+print(*sorted(found))
 """
 
 
@@ -286,10 +286,9 @@ def test_training_s_kernels_compile_for_hopper() -> None:
     pytest.importorskip("triton")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
-    kernels = {"_layer": 5, "_loss_slope": 1, "_back": 2, "_learn": 6}
-    expected = {f"mlp_kernel.{name}": versions for name, versions in kernels.items()}
-    expected |= {"order_kernel._sortable": 1, "resident_kernel._take": 4, "optimiser_kernel._step": 6}
-    assert done.stdout.strip() == str(expected), done.stderr
+    expected = "mlp_kernel._back mlp_kernel._layer mlp_kernel._learn mlp_kernel._loss_slope optimiser_kernel._step "
+    expected += "order_kernel._sortable resident_kernel._take"
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @interpreted

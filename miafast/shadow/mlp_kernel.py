@@ -15,9 +15,11 @@ import triton.language as tl
 
 from miafast.shadow.modules import dropout_bound
 from miafast.shadow.optimiser import Leaf
-from miafast.shadow.optimiser_kernel import rule, stepped
+from miafast.shadow.optimiser_kernel import held, rule, stepped
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Packed
+
+_LAUNCH = {"num_warps": 8, "num_stages": 3, "maxnreg": 128}  # registers: two programs to a multiprocessor
 
 
 def mlp_step(
@@ -36,7 +38,7 @@ def mlp_step(
             _layer[(triton.cdiv(batch, rows), models, triton.cdiv(units, columns))](
                 *_source(values[-1]), matrix.rounded, bias.rounded, out, keys[:, layer:], batch, wide=wide, units=units,
                 activation=recipe.activation if layer < ends else "none", **drop, rows=rows, columns=columns,
-                inner=_tile(wide, 64), num_warps=8, num_stages=3,
+                inner=_tile(wide, 64), **_LAUNCH,
             )  # fmt: skip
             values.append(out)
         slope = loss_slope(values.pop(), y, recipe.label_smoothing)
@@ -50,12 +52,12 @@ def mlp_step(
                 _back[(triton.cdiv(batch, rows), models, triton.cdiv(wide, columns))](
                     slope, matrix.rounded, values[layer], below, keys[:, layer - 1 :], batch, wide=wide, units=units,
                     activation=recipe.activation, **drop, rows=rows, columns=columns, inner=_tile(units, 64),
-                    num_warps=8, num_stages=3,
+                    **_LAUNCH,
                 )  # fmt: skip
             rows, columns = _tile(units, 128), _tile(wide, 32)
-            _learn[(triton.cdiv(wide, columns), models, triton.cdiv(units, rows))](
+            _learn[(1 + triton.cdiv(wide, columns), models, triton.cdiv(units, rows))](
                 *_source(values[layer]), slope, *matrix, *bias, rates, correction, batch, wide=wide, units=units,
-                **rule(recipe), rows=rows, columns=columns, inner=_tile(batch, 64), num_warps=8, num_stages=3,
+                **rule(recipe), rows=rows, columns=columns, inner=_tile(batch, 64), **_LAUNCH,
             )  # fmt: skip
             slope = below
 
@@ -85,26 +87,28 @@ def _tile(size: int, most: int) -> int:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _numbers(  # type: ignore[no-untyped-def]
-    data, which, stride, zero, one, model, batch, row, begin, wide: tl.constexpr, columns: tl.constexpr,
-    dtype: tl.constexpr,
-):  # fmt: skip
-    """The model's inputs [rows, columns] from column ``begin``: numbers [models, batch, wide], or records' bits.
+def _numbers(values, batch, row, begin, wide: tl.constexpr, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+    """One model's values [rows, columns] from column ``begin`` of [batch, wide]; zeros beyond."""
+    column = begin + tl.arange(0, columns)
+    return tl.load(
+        values + (row[:, None] * wide + column[None, :]), (row < batch)[:, None] & (column < wide)[None, :], 0.0
+    )
 
-    Finite, but of no meaning, beyond ``batch`` and ``wide``.
-    """
-    inside = row < batch
-    if data.dtype.element_ty == tl.uint8:
-        record = tl.load(which + model * batch + row, inside, 0)[:, None]
-        byte = begin // 8 + tl.arange(0, columns // 8)[None, :]
-        packed = tl.load(data + record * stride + byte, inside[:, None] & (byte * 8 < wide), 0)
-        bit = (packed[:, :, None] >> (7 - tl.arange(0, 8))[None, None, :]) & 1
-        x = tl.where(tl.reshape(bit, (row.shape[0], columns)) != 0, one, zero).to(dtype)
-    else:
-        column = begin + tl.arange(0, columns)
-        place = row[:, None] * wide + column[None, :]
-        x = tl.load(data + model * batch * wide + place, inside[:, None] & (column < wide)[None, :], 0.0)
-    return x
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _packed(  # type: ignore[no-untyped-def]
+    data, which, stride, batch, row, begin, wide: tl.constexpr, columns: tl.constexpr
+):  # fmt: skip
+    """One model's records [rows, columns / 8] from column ``begin``, eight bits to a byte; zeros beyond."""
+    record = tl.load(which + row, row < batch, 0)[:, None]
+    byte = begin // 8 + tl.arange(0, columns // 8)[None, :]
+    return tl.load(data + record * stride + byte, (row < batch)[:, None] & (byte * 8 < wide), 0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _spread(packed, zero, one, columns: tl.constexpr, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
+    bit = (packed[:, :, None] >> (7 - tl.arange(0, 8))[None, None, :]) & 1
+    return tl.where(tl.reshape(bit, (packed.shape[0], columns)) != 0, one, zero).to(dtype)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -126,12 +130,23 @@ def _layer(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     unit = tl.program_id(2) * columns + tl.arange(0, columns)
     matrix += model * units * wide
+    packed: tl.constexpr = data.dtype.element_ty == tl.uint8
+    if packed:
+        which += model * batch
+        byte = _packed(data, which, stride, batch, row, 0, wide, inner)
+    else:
+        data += model * batch * wide
     z = tl.zeros((rows, columns), tl.float32)
     for begin in range(0, wide, inner):
-        x = _numbers(data, which, stride, zero, one, model, batch, row, begin, wide, inner, matrix.dtype.element_ty)
         column = begin + tl.arange(0, inner)
         inside = (column < wide)[:, None] & (unit < units)[None, :]
-        z = tl.dot(x, tl.load(matrix + (unit[None, :] * wide + column[:, None]), inside, 0.0), z)
+        w = tl.load(matrix + (unit[None, :] * wide + column[:, None]), inside, 0.0)
+        if packed:  # the next bytes are asked for before this product waits
+            x = _spread(byte, zero, one, inner, w.dtype)
+            byte = _packed(data, which, stride, batch, row, begin + inner, wide, inner)
+        else:
+            x = _numbers(data, batch, row, begin, wide, inner)
+        z = tl.dot(x, w, z)
     z += tl.load(bias + model * units + unit, unit < units, 0.0).to(tl.float32)[None, :]
     place = row[:, None] * units + unit[None, :]
     if activation == "relu":
@@ -170,9 +185,10 @@ def _back(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     column = tl.program_id(2) * columns + tl.arange(0, columns)
     matrix += model * units * wide
+    slope += model * batch * units
     found = tl.zeros((rows, columns), tl.float32)
     for begin in range(0, units, inner):
-        s = _numbers(slope, slope, 0, 0.0, 1.0, model, batch, row, begin, units, inner, slope.dtype.element_ty)
+        s = _numbers(slope, batch, row, begin, units, inner)
         unit = begin + tl.arange(0, inner)
         inside = (unit < units)[:, None] & (column < wide)[None, :]
         found = tl.dot(s, tl.load(matrix + (unit[:, None] * wide + column[None, :]), inside, 0.0), found)
@@ -196,31 +212,60 @@ def _learn(  # type: ignore[no-untyped-def]
     beta_1: tl.constexpr, beta_2: tl.constexpr, kind: tl.constexpr, nesterov: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr, inner: tl.constexpr,
 ):  # fmt: skip
-    """Slopes [batch, units] times inputs [batch, wide], and the step; a model's first tiles take the biases along."""
+    """Slopes [batch, units] times inputs [batch, wide], and the step; a model's first programs take its biases."""
     model = tl.program_id(1).to(tl.int64)
     unit = tl.program_id(2) * rows + tl.arange(0, rows)
-    begin = tl.program_id(0) * columns
     slope += model * batch * units
-    gradient = tl.zeros((rows, columns), tl.float32)
-    for start in range(0, batch, inner):
-        row = start + tl.arange(0, inner)
-        x = _numbers(data, which, stride, zero, one, model, batch, row, begin, wide, columns, slope.dtype.element_ty)
-        inside = (unit < units)[:, None] & (row < batch)[None, :]
-        gradient = tl.dot(tl.load(slope + (row[None, :] * units + unit[:, None]), inside, 0.0), x, gradient)
     rate = tl.load(rates + model)
-    if begin == 0:
-        total = tl.zeros((rows,), tl.float32)
+    if tl.program_id(0) == 0:
+        _learn_biases(
+            slope, bias, bias_first, bias_second, bias_rounded, model * units + unit, unit, rate, correction, batch,
+            units, decay, momentum, epsilon, beta_1, beta_2, kind, nesterov, rows, inner,
+        )  # fmt: skip
+    else:
+        begin = (tl.program_id(0) - 1) * columns
+        column = begin + tl.arange(0, columns)
+        place = unit[:, None] * wide + column[None, :]
+        weights += model * units * wide  # places within a model are 32-bit numbers
+        first += model * units * wide
+        second += model * units * wide
+        rounded += model * units * wide
+        within = (unit < units)[:, None] & (column < wide)[None, :]
+        w, m, v = held(weights, first, second, place, within, kind, momentum)  # on their way during the product
+        packed: tl.constexpr = data.dtype.element_ty == tl.uint8
+        if packed:
+            which += model * batch
+            byte = _packed(data, which, stride, batch, tl.arange(0, inner), begin, wide, columns)
+        else:
+            data += model * batch * wide
+        gradient = tl.zeros((rows, columns), tl.float32)
         for start in range(0, batch, inner):
             row = start + tl.arange(0, inner)
-            inside = (row < batch)[:, None] & (unit < units)[None, :]
-            total += tl.sum(tl.load(slope + (row[:, None] * units + unit[None, :]), inside, 0.0).to(tl.float32), 0)
+            inside = (unit < units)[:, None] & (row < batch)[None, :]
+            s = tl.load(slope + (row[None, :] * units + unit[:, None]), inside, 0.0)
+            if packed:
+                x = _spread(byte, zero, one, columns, s.dtype)
+                byte = _packed(data, which, stride, batch, row + inner, begin, wide, columns)
+            else:
+                x = _numbers(data, batch, row, begin, wide, columns)
+            gradient = tl.dot(s, x, gradient)
         stepped(
-            bias, bias_first, bias_second, bias_rounded, model * units + unit, unit < units, total, rate, correction,
-            decay, momentum, epsilon, beta_1, beta_2, kind, nesterov,
+            weights, first, second, rounded, place, within, gradient, w, m, v, rate,
+            correction, decay, momentum, epsilon, beta_1, beta_2, kind, nesterov,
         )  # fmt: skip
-    column = begin + tl.arange(0, columns)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _learn_biases(  # type: ignore[no-untyped-def]
+    slope, bias, first, second, rounded, place, unit, rate, correction, batch,
+    units: tl.constexpr, decay: tl.constexpr, momentum: tl.constexpr, epsilon: tl.constexpr, beta_1: tl.constexpr,
+    beta_2: tl.constexpr, kind: tl.constexpr, nesterov: tl.constexpr, rows: tl.constexpr, inner: tl.constexpr,
+):  # fmt: skip
+    total = tl.zeros((inner, rows), tl.float32)
+    for start in range(0, batch, inner):
+        total += _numbers(slope, batch, start + tl.arange(0, inner), tl.program_id(2) * rows, units, rows)
+    w, m, v = held(bias, first, second, place, unit < units, kind, momentum)
     stepped(
-        weights, first, second, rounded, model * units * wide + (unit[:, None] * wide + column[None, :]),
-        (unit < units)[:, None] & (column < wide)[None, :], gradient, rate, correction,
+        bias, first, second, rounded, place, unit < units, tl.sum(total, 0), w, m, v, rate, correction,
         decay, momentum, epsilon, beta_1, beta_2, kind, nesterov,
     )  # fmt: skip

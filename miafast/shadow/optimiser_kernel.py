@@ -41,34 +41,44 @@ def _step(  # type: ignore[no-untyped-def]
     column = tl.program_id(0) * block + tl.arange(0, block)
     inside = column < each
     place = model.to(tl.int64) * each + column
+    w, m, v = held(weights, first, second, place, inside, kind, momentum)
     stepped(
-        weights, first, second, rounded, place, inside, tl.load(gradient + place, inside).to(tl.float32),
+        weights, first, second, rounded, place, inside, tl.load(gradient + place, inside).to(tl.float32), w, m, v,
         tl.load(rates + model), correction, decay, momentum, epsilon, beta_1, beta_2, kind, nesterov,
     )  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def held(  # type: ignore[no-untyped-def]
+    weights, first, second, place, inside, kind: tl.constexpr, momentum: tl.constexpr
+):  # fmt: skip
+    """Weights and moments at these places of a `Leaf`; what the optimiser does not use is not read."""
+    w = tl.load(weights + place, inside)
+    m = tl.load(first + place, inside) if kind != "sgd" or momentum > 0 else w
+    v = tl.load(second + place, inside) if kind != "sgd" else w
+    return w, m, v
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def stepped(  # type: ignore[no-untyped-def]
-    weights, first, second, rounded, place, inside, g, rate, correction,
+    weights, first, second, rounded, place, inside, g, w, m, v, rate, correction,
     decay: tl.constexpr, momentum: tl.constexpr, epsilon: tl.constexpr, beta_1: tl.constexpr, beta_2: tl.constexpr,
     kind: tl.constexpr, nesterov: tl.constexpr,
 ):  # fmt: skip
-    """One step of one model's weights at these places of a `Leaf`, down the float32 gradient ``g``."""
-    w = tl.load(weights + place, inside)
+    """One step of one model's weights at these places, from what is `held` there and the float32 gradient ``g``."""
     if kind == "adamw":
         w *= 1.0 - rate * decay
     else:
         g += decay * w
     if kind == "sgd":
         if momentum > 0:
-            m = momentum * tl.load(first + place, inside) + g
+            m = momentum * m + g
             tl.store(first + place, m, inside)
             g = g + momentum * m if nesterov else m
         w -= rate * g
     else:
-        m = tl.load(first + place, inside)
         m += (1.0 - beta_1) * (g - m)
-        v = beta_2 * tl.load(second + place, inside) + (1.0 - beta_2) * g * g
+        v = beta_2 * v + (1.0 - beta_2) * g * g
         tl.store(first + place, m, inside)
         tl.store(second + place, v, inside)
         size = tl.sqrt(v) * (1.0 / tl.sqrt(tl.load(correction + 1))) + epsilon
