@@ -111,6 +111,7 @@ def large(size, scale, used):
 
 @triton.jit
 def halve(value, larger):
+    """Rounded to 11 bits as integers, for conversions from and to float16 are slow where they come one by one."""
     scaled = value * larger
-    high = scaled.to(tl.float16)
-    return high, (scaled - high.to(tl.float32)).to(tl.float16)
+    high = ((scaled.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+    return high.to(tl.float16), (scaled - high).to(tl.float16)
