@@ -14,7 +14,7 @@
 #define __noinline__ [[gnu::noinline]]
 #define __launch_bounds__(...)
 
-using std::exp, std::fabs, std::log, std::log1p, std::max, std::min, std::sqrt;
+using std::exp, std::fabs, std::log, std::log1p, std::log2, std::max, std::min, std::sqrt;
 
 struct uint4 {
     unsigned int x, y, z, w;
@@ -29,8 +29,6 @@ alignas(16) uint4 shared_memory[1 << 16];
 std::unique_ptr<std::barrier<>> everybody;
 
 inline int __popc(unsigned int x) { return __builtin_popcount(x); }
-inline float __logf(float x) { return log(x); }
-inline float __fdividef(float a, float b) { return a / b; }
 inline void __syncthreads() { everybody->arrive_and_wait(); }
 inline void atomicAdd(int* to, int more) { __atomic_fetch_add(to, more, __ATOMIC_RELAXED); }
 template <typename Key>

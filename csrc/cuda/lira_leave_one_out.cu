@@ -1,9 +1,9 @@
 // LiRA of every model in turn, from tables that say what a variance rule makes of a side
 // (miafast/ops/lira_tables.py). A block holds LANES = blockDim.x records of all models in shared memory;
-// blockDim.y threads share a record, each with a run of its models, whose mask is bits of one number and whose
-// signals are summed up in registers as they come. Medians: the three signals around a side's middle are
-// selected bit by bit, and one of them moves up where a model below leaves. Compiled at run time by NVRTC,
-// which has no headers.
+// blockDim.y threads share a record, each with a run of its models, whose mask is bits of one number and
+// whose signals are summed up in registers as they come. Medians: the three signals around a side's middle
+// are selected bit by bit, and one of them moves up where a model below leaves. Compiled at run time by
+// NVRTC, which has no headers.
 
 using Offset = long long;
 
@@ -44,11 +44,29 @@ inline bool is_finite(Real x) {
     return x - x == 0;
 }
 
-// In single precision the hardware's approximations, off by a few units in the last place.
-inline float quick_log(float x) { return __logf(x); }
-inline double quick_log(double x) { return log(x); }
-inline float quotient(float a, float b) { return __fdividef(a, b); }
-inline double quotient(double a, double b) { return a / b; }
+// In single precision the hardware's approximations of positive normal numbers, off by a few units in the
+// last place.
+inline float quick_log2(float x) {
+#ifdef __CUDA_ARCH__
+    asm("lg2.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
+#else
+    return log2(x);
+#endif
+}
+inline double quick_log2(double x) { return log2(x); }
+inline float reciprocal(float x) {
+#ifdef __CUDA_ARCH__
+    asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
+#else
+    return 1 / x;
+#endif
+}
+inline double reciprocal(double x) { return 1 / x; }
+
+template <typename Real>
+constexpr Real HALF_LOG_2 = static_cast<Real>(0.34657359027997265471);
 
 // Numbers whose order is that of their keys; NaN after all.
 template <typename Real>
@@ -244,8 +262,8 @@ inline Real term(const Rule<Real>& rule, Measured<Real> at, Real floor, bool low
         return static_cast<Real>(log_student_cdf(z * sqrt(dof), dof / 2,
                                                  0.5 * log(static_cast<double>(rule.ratio)) - rule.constant));
     }
-    const Real z = quotient(at.distance * at.distance * rule.ratio, scale);
-    return rule.constant - static_cast<Real>(0.5) * quick_log(scale) + not_finite -
+    const Real z = at.distance * at.distance * rule.ratio / scale;
+    return rule.constant - HALF_LOG_2<Real> * quick_log2(scale) + not_finite -
            (rule.student ? rule.half * log1p(z) : static_cast<Real>(0.5) * z);
 }
 
@@ -303,14 +321,13 @@ struct Run {
 template <typename Real, int run>
 inline void describe(const Shared<Real>& shared, const Run& own, const Real (&x)[run], Side<Real>* sides) {
     const unsigned int used = own.end - own.begin == 32 ? ~0u : (1u << (own.end - own.begin)) - 1;
-    const unsigned int bits[2] = {used & ~own.bits, used & own.bits};
-    Real more[4] = {0, 0, 0, 0};
+    const unsigned int out = used & ~own.bits;
+    Real more[4] = {0, 0, static_cast<Real>(__popc(out)), static_cast<Real>(__popc(own.bits))};
     double totals[4];
 #pragma unroll
-    for (int side = 0; side < 2; ++side) {
-#pragma unroll
-        for (int k = 0; k < run; ++k) more[side] += bits[side] >> k & 1 ? x[k] : 0;
-        more[2 + side] = static_cast<Real>(__popc(bits[side]));
+    for (int k = 0; k < run; ++k) {
+        if (own.bits >> k & 1) more[1] += x[k];
+        if (out >> k & 1) more[0] += x[k];
     }
     shared.add_up(more, totals);
 #pragma unroll
@@ -318,11 +335,18 @@ inline void describe(const Shared<Real>& shared, const Run& own, const Real (&x)
         sides[side].n = static_cast<int>(totals[2 + side]);
         sides[side].near = static_cast<Real>(totals[side] / max(totals[2 + side], 1.0));
         more[side] = more[2 + side] = 0;
+    }
 #pragma unroll
-        for (int k = 0; k < run; ++k) {
-            const Real d = bits[side] >> k & 1 ? x[k] - sides[side].near : 0;
-            more[side] += d;
-            more[2 + side] += d * d;
+    for (int k = 0; k < run; ++k) {
+        const bool inside = own.bits >> k & 1;
+        const Real d = x[k] - (inside ? sides[1].near : sides[0].near);
+        if (inside) {
+            more[1] += d;
+            more[3] += d * d;
+        }
+        if (out >> k & 1) {
+            more[0] += d;
+            more[2] += d * d;
         }
     }
     shared.add_up(more, totals);
@@ -424,55 +448,75 @@ inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>
 template <typename Real>
 struct Density {
     int n;
-    Real near, rest, squares, least, inverse;  // least: squares that are exact enough; inverse: 1 / (n - 1)
-    Real constant, weight;                     // with all its models: constant - weight * distance²
-    Real constant_left, ratio_left;            // with one model less
+    Real near, rest, squares;
+    Real constant, weight;  // with all its models: constant - weight * distance²
+    Real inverse, least;    // 1 / (n - 1); squares that are exact enough
+    Real constant_left,
+        weight_left;  // without x: constant_left - log(squares) / 2 - weight_left * distance² / squares
 
     Density(const Side<Real>& side, const Tables<Real>& tables, Offset row)
-        : n(side.n), near(side.near), rest(side.rest), squares(side.squares), least(least_left(squares)) {
+        : n(side.n), near(side.near), rest(side.rest), squares(side.squares) {
         const Rule<Real> whole(tables, row, 0, n), left(tables, row, 0, max(n - 1, 0));
         const Real scale = whole.scale(squares, tables.floor);
-        inverse = n > 1 ? Real{1} / (n - 1) : 0;
-        constant = whole.constant - static_cast<Real>(0.5) * quick_log(scale);
+        constant = whole.constant - HALF_LOG_2<Real> * quick_log2(scale);
         weight = static_cast<Real>(0.5) * whole.ratio / scale;
+        inverse = n > 1 ? Real{1} / (n - 1) : 0;
+        least = max(least_left(squares), tables.floor);
         constant_left = left.constant;
-        ratio_left = left.ratio;
+        weight_left = static_cast<Real>(0.5) * left.ratio;
     }
 
-    // One of two, number by number: an address that only a running program knows would take both to memory.
-    Density(bool first, const Density& a, const Density& b)
-        : n(first ? a.n : b.n),
-          near(first ? a.near : b.near),
-          rest(first ? a.rest : b.rest),
-          squares(first ? a.squares : b.squares),
-          least(first ? a.least : b.least),
-          inverse(first ? a.inverse : b.inverse),
-          constant(first ? a.constant : b.constant),
-          weight(first ? a.weight : b.weight),
-          constant_left(first ? a.constant_left : b.constant_left),
-          ratio_left(first ? a.ratio_left : b.ratio_left) {}
+    Real from_mean(Real x) const { return x - near - rest; }
 
-    Real at(Real x) const {
-        const Real d = x - near - rest;
-        return constant - weight * d * d;
-    }
+    // At a distance d from the mean.
+    Real at(Real d) const { return constant - weight * d * d; }
 
-    // At x without the signal y.
+    // At a distance d from the mean, of a signal x, without the signal y, at e from it.
     template <typename Stored>
-    Real without(const Column<Stored>& column, int bit, Real x, Real y, Real floor) const {
-        const Real e = y - near - rest, step = e * inverse;
-        Measured<Real> found{x - near - rest + step, squares - e * (e + step)};
-        if (!(found.squares >= least)) found = measure_anew(column, bit, n, near, x, y);
-        const Real scale = found.squares <= floor ? floor : found.squares;
-        const Real z = quotient(found.distance * found.distance * ratio_left, scale);
-        return constant_left + (found.distance - found.distance) -
-               static_cast<Real>(0.5) * (quick_log(scale) + z);
+    Real without(const Column<Stored>& column, int bit, Real x, Real d, Real y, Real e, Real floor) const {
+        const Real step = e * inverse;
+        Measured<Real> found{d + step, squares - e * (e + step)};
+        if (!(found.squares >= least)) found = inexact(column, bit, x, y, found, floor);
+        return constant_left - HALF_LOG_2<Real> * quick_log2(found.squares) -
+               weight_left * (found.distance * found.distance * reciprocal(found.squares));
+    }
+
+    // Where squares are few, or not numbers: exact, at least the floor, and NaN for a distance not finite.
+    template <typename Stored>
+    Measured<Real> inexact(const Column<Stored>& column, int bit, Real x, Real y, Measured<Real> found,
+                           Real floor) const {
+        if (!(found.squares >= least_left(squares))) found = measure_anew(column, bit, n, near, x, y);
+        if (found.squares <= floor) found.squares = floor;
+        found.distance += found.distance - found.distance;
+        return found;
     }
 };
 
+// A record's mask at a thread's models, a bit each, and its signals; count of them, all of run if full.
+template <bool full, int run>
+inline unsigned int bits_of(const unsigned char* at, Offset stride, int count) {
+    unsigned int bits = 0;
+#pragma unroll
+    for (int k = 0; k < run; ++k, at += stride) {
+        if ((full || k < count) && *at != 0) bits |= 1u << k;
+    }
+    return bits;
+}
+
+template <bool full, int run, typename Stored, typename Real>
+inline void load(const Stored* at, Offset stride, int count, int lanes, Real (&x)[run], Real* shared) {
+#pragma unroll
+    for (int k = 0; k < run; ++k, at += stride) x[k] = full || k < count ? static_cast<Real>(real(*at)) : 0;
+#pragma unroll
+    for (int k = 0; k < run; ++k, shared += lanes) {
+        if (full || k < count) *shared = x[k];
+    }
+}
+
 // Scores [models, records]. verdict 0: log densities of IN less OUT; 1: OUT's lower tail; 2: minus OUT's log
 // density. Tables have a rule per target and side (0: IN, 1: OUT) if target_stride is 2, per side if it is 0.
-// run: models of a thread at most, up to 32. plain: means, densities, and a rule per side as `Density` has it.
+// run: models of a thread at most, up to 32. plain: means, densities, and a rule per side as `Density` has
+// it.
 template <typename Stored, typename Real, bool median, bool plain, int run>
 __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
     scores_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
@@ -486,26 +530,26 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
     const bool live = record < records, balanced = *same_counts != 0;
     const Tables<Real> tables{
         student, keep, above, constant, ratio, half, queries, models + 1, static_cast<Real>(floor)};
+    const Real share = Real{1} / queries;
+    const Offset loaded = live ? record : records - 1;
     Run own{min(static_cast<int>(threadIdx.y) * run, models), 0, 0};
-    own.end = live ? min(own.begin + run, models) : own.begin;
-    const unsigned char* mask = in_mask + record * mask_record_stride;
-    const unsigned char* at_mask = mask + own.begin * mask_model_stride;
-#pragma unroll
-    for (int k = 0; k < run; ++k, at_mask += mask_model_stride) {
-        if (own.begin + k < own.end && *at_mask != 0) own.bits |= 1u << k;
-    }
+    own.end = min(own.begin + run, models);
+    const int count = own.end - own.begin;
+    const Column<Stored> first{shadow + loaded * record_stride, in_mask + loaded * mask_record_stride, models,
+                               model_stride, mask_model_stride};
+    const unsigned char* mask = first.mask + own.begin * mask_model_stride;
+    own.bits = count == run ? bits_of<true, run>(mask, mask_model_stride, count)
+                            : bits_of<false, run>(mask, mask_model_stride, count);
     for (int query = 0; query < queries; ++query) {
-        const Column<Stored> column{shadow + record * record_stride + query * query_stride, mask, models,
-                                    model_stride, mask_model_stride};
-        Real x[run];
+        Column<Stored> column = first;
+        column.signals += query * query_stride;
         const Stored* at = column.signals + own.begin * model_stride;
-#pragma unroll
-        for (int k = 0; k < run; ++k, at += model_stride)
-            x[k] = own.begin + k < own.end ? static_cast<Real>(real(*at)) : 0;
+        Real x[run];
         __syncthreads();  // nobody reads the query before any more
-#pragma unroll
-        for (int k = 0; k < run; ++k) {
-            if (own.begin + k < own.end) shared.signal(own.begin + k) = x[k];
+        if (count == run) {
+            load<true>(at, model_stride, count, shared.lanes, x, &shared.signal(own.begin));
+        } else {
+            load<false>(at, model_stride, count, shared.lanes, x, &shared.signal(own.begin));
         }
         Side<Real> sides[2];
         Real next[2] = {0, 0};  // the next signal, cyclically, on either side
@@ -516,27 +560,48 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
         Real* to = scores + own.end * records + record;
         const auto put = [&](Real score) {
             if (query > 0) score += *to;
-            *to = query + 1 == queries ? score / queries : score;
+            *to = query + 1 == queries ? score * share : score;
         };
         if (plain) {
             const Density<Real> out(sides[0], tables, 1), in(sides[1], tables, 0);
+            if (verdict == 0 && !balanced) {
+                const Real constant_in = in.constant_left - out.constant,
+                           constant_out = out.constant_left - in.constant;
+                const Real* signal = &shared.signal(own.end);
+#pragma unroll 2
+                for (unsigned int bit = count > 0 ? 1u << (count - 1) : 0; bit != 0; bit >>= 1) {
+                    to -= records;
+                    signal -= shared.lanes;
+                    const Real y = *signal, from_in = in.from_mean(y), from_out = out.from_mean(y);
+                    const bool inside = (own.bits & bit) != 0;
+                    const Real e = inside ? from_in : from_out, other = inside ? from_out : from_in;
+                    const Real step = e * (inside ? in.inverse : out.inverse);
+                    Measured<Real> left{e + step, (inside ? in.squares : out.squares) - e * (e + step)};
+                    if (!(left.squares >= (inside ? in.least : out.least))) {
+                        left = inside ? in.inexact(column, 1, y, y, left, tables.floor)
+                                      : out.inexact(column, 0, y, y, left, tables.floor);
+                    }
+                    Real score = (inside ? constant_in : constant_out) +
+                                 (inside ? out.weight : in.weight) * other * other;
+                    score -= HALF_LOG_2<Real> * quick_log2(left.squares);
+                    score -= (inside ? in.weight_left : out.weight_left) *
+                             (left.distance * left.distance * reciprocal(left.squares));
+                    put(inside ? score : -score);
+                }
+                continue;
+            }
             for (int model = own.end - 1; model >= own.begin; --model) {
                 to -= records;
-                const Real y = shared.signal(model);
-                const int side = own.side(model);
-                Real of_in, of_out;
-                if (balanced) {
-                    next[0] = side == 0 ? y : next[0];
-                    next[1] = side == 1 ? y : next[1];
-                    of_in = in.without(column, 1, y, next[1], tables.floor);
-                    of_out = out.without(column, 0, y, next[0], tables.floor);
-                } else {
-                    const Real of_own =
-                        Density<Real>(side, in, out).without(column, side, y, y, tables.floor);
-                    const Real of_other = Density<Real>(side, out, in).at(y);
-                    of_in = side ? of_own : of_other;
-                    of_out = side ? of_other : of_own;
-                }
+                const Real y = shared.signal(model), from_in = in.from_mean(y), from_out = out.from_mean(y);
+                const bool inside = own.side(model) != 0;
+                next[0] = balanced && inside ? next[0] : y;
+                next[1] = balanced && !inside ? next[1] : y;
+                const Real of_out = balanced || !inside ? out.without(column, 0, y, from_out, next[0],
+                                                                      out.from_mean(next[0]), tables.floor)
+                                                        : out.at(from_out);
+                const Real of_in = balanced || inside ? in.without(column, 1, y, from_in, next[1],
+                                                                   in.from_mean(next[1]), tables.floor)
+                                                      : in.at(from_in);
                 put(verdict == 0 ? of_in - of_out : -of_out);
             }
             continue;
