@@ -1,8 +1,8 @@
 """LiRA of one target: every signal read once, then a prior from sums over the records, then the scores.
 
 One lane is one record, which walks through its models alone. A side's sums are of distances from its own first signal,
-in float64: that signal is at most √models of the side's deviations from its mean, so no more digits than models has are
-lost, whatever the signals. Sums over records are taken per block and then over the blocks, always in the same order.
+which is at most √models of the side's deviations from its mean, whatever the signals: so few digits are lost. CHUNK
+models are added up in the scores' type, chunks in float64. Sums over records are taken per block and then over the blocks, always in the same order.
 Nothing waits for the device: the prior is computed there (`lira_rules`).
 """
 
@@ -20,7 +20,7 @@ from miafast.ops.triton.student_t import log1p, log_normal_cdf, log_student_cdf
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 #: Models whose signals are asked for together, and records per program; for medians, numbers sorted per program.
-CHUNK, LANES, SORTED = 8, 512, 4096
+CHUNK, LANES, SORTED = 16, 256, 4096
 
 #: Variance rule -> what kernels add up over the records, as a number.
 POOLINGS = {rule: ("none", "squares", "log_squares", "total").index(pooling) for rule, pooling in POOLING.items()}
@@ -85,26 +85,41 @@ def sides_kernel(
     signal = shadow + query * query_stride + record * record_stride
     mask = in_mask + record * mask_record_stride
     of_target = tl.load(target + record * target_record_stride + query * target_query_stride, mask=live, other=0.0)
-    zero = tl.zeros([LANES], tl.float64)
-    in_count, in_first, in_sum, in_squares = tl.zeros([LANES], tl.int32), zero, zero, zero
-    out_count, out_first, out_sum, out_squares = tl.zeros([LANES], tl.int32), zero, zero, zero
-    for first in range(0, models, CHUNK):
-        for after in tl.static_range(CHUNK):
-            model = tl.cast(first + after, tl.int64)
-            used = live & (tl.full([LANES], first + after, tl.int32) < models)
-            x = tl.load(signal + model * model_stride, mask=used, other=0.0).to(tl.float64)
-            inside = tl.load(mask + model * mask_model_stride, mask=used, other=0) != 0
-            in_count, in_first, in_sum, in_squares = _add(in_count, in_first, in_sum, in_squares, x, used & inside)
-            out_count, out_first, out_sum, out_squares = _add(
-                out_count, out_first, out_sum, out_squares, x, used & (inside == 0)
-            )
     real: tl.constexpr = distance.dtype.element_ty
+    nothing, zero = tl.full([LANES], float("nan"), real), tl.zeros([LANES], tl.float64)
+    inside_count, in_first, out_first = tl.zeros([LANES], tl.int32), nothing, nothing
+    in_sum, in_squares, out_sum, out_squares = zero, zero, zero, zero
+    whole = models // CHUNK * CHUNK
+    for begin in range(0, whole, CHUNK):
+        part = tl.zeros([LANES], real)
+        in_part, in_part_squares, out_part, out_part_squares = part, part, part, part
+        for after in tl.static_range(CHUNK):
+            model = tl.cast(begin + after, tl.int64)
+            x = tl.load(signal + model * model_stride, mask=live, other=0.0).to(real)
+            inside = tl.load(mask + model * mask_model_stride, mask=live, other=0) != 0
+            in_first, out_first, d = _from_first(in_first, out_first, x, inside)
+            d_in, d_out = tl.where(inside, d, 0.0), tl.where(inside, 0.0, d)
+            inside_count += inside.to(tl.int32)
+            in_part, in_part_squares = in_part + d_in, in_part_squares + d_in * d_in
+            out_part, out_part_squares = out_part + d_out, out_part_squares + d_out * d_out
+        in_sum, in_squares = in_sum + in_part, in_squares + in_part_squares
+        out_sum, out_squares = out_sum + out_part, out_squares + out_part_squares
+    for last in range(whole, models):
+        model = tl.cast(last, tl.int64)
+        x = tl.load(signal + model * model_stride, mask=live, other=0.0).to(real)
+        inside = tl.load(mask + model * mask_model_stride, mask=live, other=0) != 0
+        in_first, out_first, d = _from_first(in_first, out_first, x, inside)
+        d_in, d_out = tl.where(inside, d, 0.0).to(tl.float64), tl.where(inside, 0.0, d).to(tl.float64)
+        inside_count += inside.to(tl.int32)
+        in_sum, in_squares = in_sum + d_in, in_squares + d_in * d_in
+        out_sum, out_squares = out_sum + d_out, out_squares + d_out * d_out
+    in_count, out_count = inside_count, tl.where(live, models - inside_count, 0)
     pivot = tl.load(shadow).to(tl.float64)
     pivot = tl.where(tl.abs(pivot) < float("inf"), pivot, 0.0)
     for side in tl.static_range(2):
         count = (in_count if side == 0 else out_count).to(tl.float64)
         rest = (in_sum if side == 0 else out_sum) / tl.maximum(count, 1.0)
-        mean = (in_first if side == 0 else out_first) + rest
+        mean = (in_first if side == 0 else out_first).to(tl.float64) + rest
         around = (in_squares if side == 0 else out_squares) - rest * rest * count
         around = tl.where(around < 0, 0.0, around)
         center = mean
@@ -137,11 +152,11 @@ def sides_kernel(
 
 
 @triton.jit
-def _add(count, first, total, squares, x, use):
-    """A side's count, first signal, and sums of distances from that and of their squares, with x where it is in use."""
-    first = tl.where(use & (count == 0), x, first)
-    d = tl.where(use, x - first, 0.0)
-    return count + use.to(tl.int32), first, total + d, squares + d * d
+def _from_first(in_first, out_first, x, inside):
+    """Both sides' first signal, NaN before there is one, and the distance of x from that of its own side."""
+    own = tl.where(inside, in_first, out_first)
+    own = tl.where(own == own, own, x)
+    return tl.where(inside, own, in_first), tl.where(inside, out_first, own), x - own
 
 
 @triton.jit
