@@ -27,18 +27,9 @@ from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
 
 SOURCES = Path(__file__).parents[1] / "csrc" / "cuda"
 HERE = Path(__file__).parent
-LABELS = ("signed char", "unsigned char", "short", "unsigned short", "int", "unsigned int", "unsigned long long")
 
 #: Op -> the instances of its kernels that its cases launch.
 KERNELS = {
-    "logit_confidence": [
-        f"{kernel}<{types}>"
-        for kernel in ("tile_kernel", "row_kernel")
-        for types in (
-            "float, long long, float", "double, long long, double", "Half, long long, float",
-            "BFloat16, long long, float", *(f"float, {label}, float" for label in LABELS),
-        )
-    ],
     "lira_leave_one_out": [
         f"scores_kernel<{types}, {kind}, {run}>"
         for types in ("float, float", "double, double", "Half, float", "BFloat16, float")
@@ -150,7 +141,7 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
 def _every() -> Iterator[Any]:
     for op_name in sorted(KERNELS):
         for case in CASES[op_name][0]():
-            many = op_name == "lira_leave_one_out" and (case.args[0].shape[1] > 90 or "coins-float64" in case.name)
+            many = case.args[0].shape[1] > 90 or "coins-float64" in case.name
             if not (case.slow or many):  # all of them run in tests/test_gpu.py
                 yield pytest.param(op_name, case, id=f"{op_name}-{case.name}")
 
@@ -161,7 +152,7 @@ def _every() -> Iterator[Any]:
 def test_kernel_agrees_with_the_truth(
     monkeypatch: pytest.MonkeyPatch, on_host: Callable[..., None], op_name: str, case: Case
 ) -> None:
-    few = {"logit_confidence": {"TILE_ROWS": 32, "THREADS": 8}, "lira_leave_one_out": {"LANES": 4, "SHARING": 3}}
+    few = {"lira_leave_one_out": {"LANES": 4, "SHARING": 3}}
     monkeypatch.setattr(importlib.import_module("miafast.ops.triton.lira_leave_one_out"), "LANES", 128)
     module = importlib.import_module(f"miafast.ops.cuda.{op_name}")
     for name, value in {"launch": on_host, **few[op_name]}.items():
@@ -169,3 +160,14 @@ def test_kernel_agrees_with_the_truth(
     kwargs = {name: as_torch(value) for name, value in case.kwargs.items()}
     found = getattr(module, op_name)(*map(as_torch, case.args), **kwargs)
     assert_agrees_with_the_truth(op_name, case, found)
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="there is a device: nothing is interpreted")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
+def test_more_models_than_a_block_has_room_for_are_left_to_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("miafast.ops.cuda.lira_leave_one_out")
+    monkeypatch.setattr(module, "MOST_THREADS", 0)
+    monkeypatch.setattr(module, "launch", None)
+    case = next(each for each in CASES["lira_leave_one_out"][0]() if each.name.startswith("ties-"))
+    found = module.lira_leave_one_out(*map(as_torch, case.args), **case.kwargs)
+    assert_agrees_with_the_truth("lira_leave_one_out", case, found)

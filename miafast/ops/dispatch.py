@@ -1,7 +1,7 @@
 """The only chooser of backends: an op is one signature with a NumPy truth, twins are found under the same name.
 
 The arrays choose. NumPy arrays and CPU tensors go to the first available of ``cpp``, ``numba``, ``numpy``; torch and
-CuPy arrays on a CUDA device to ``triton``, ``cuda``, on the caller's stream. Nothing moves between devices.
+CuPy arrays on a CUDA device to ``cuda``, ``triton``, on the caller's stream. Nothing moves between devices.
 ``with backend("numpy"):`` forces one. A twin is a function called like the op and taking the same arguments:
 ``miafast.ops.cpp.NAME``, ``miafast.ops.numba.NAME.NAME``, and so on. A missing twin, dependency or device means
 "unavailable, and why"; an error inside a twin is an error.
@@ -35,7 +35,7 @@ BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 NO_TWIN = "no such twin"
 
 #: Backends by kind of memory, best first.
-BACKENDS = {"cpu": ("cpp", "numba", "numpy"), "cuda": ("triton", "cuda")}
+BACKENDS = {"cpu": ("cpp", "numba", "numpy"), "cuda": ("cuda", "triton")}
 
 #: What a backend imports.
 _NEEDED = {"cpp": (), "numba": ("numba",), "triton": ("torch", "triton"), "cuda": ("torch", "triton", "cupy")}

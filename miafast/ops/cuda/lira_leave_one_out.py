@@ -10,7 +10,7 @@ import torch
 from miafast.ops.cuda.source import launch, type_of
 from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.lira import verdict_of
-from miafast.ops.triton.lira_leave_one_out import rules_of
+from miafast.ops.triton.lira_leave_one_out import lira_leave_one_out as by_triton, rules_of
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 #: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads and
@@ -32,9 +32,11 @@ def lira_leave_one_out(
 ) -> Any:
     """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs.
 
-    Raises ValueError for more models than a block's shared memory holds (about 10,000, or 20,000 in float32).
+    More models than a block has room for, 8,192, are left to the Triton twin.
     """
     models, records, queries = shadow.shape
+    if models > RUN * MOST_THREADS:
+        return by_triton(shadow, in_mask, mode=mode, center=center, variance=variance, tail=tail)
     real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
     scores = torch.empty(in_mask.shape, dtype=real, device=shadow.device)
     if records == 0:
@@ -73,13 +75,17 @@ class Block(NamedTuple):
 
 
 def block_for(models: int, size: int) -> Block:
-    """As many records, a power of two, as a block holds with all their models, for results of ``size`` bytes."""
+    """As many records, a power of two, as a block holds with all their models, for results of ``size`` bytes.
+
+    >>> block_for(256, 4)
+    Block(lanes=32, sharing=8, run=32, shared=38912)
+    >>> block_for(8192, 8).lanes
+    1
+    """
     sharing = max(SHARING, -(-models // RUN))
     run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
     each = 4 * 8 + 2 * size + 4 * sharing * size + models * size + 6 * 4  # as `Shared` in the source lays it out
     lanes = LANES
     while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
         lanes //= 2
-    if lanes * each > MOST_SHARED or sharing > MOST_THREADS:
-        raise ValueError(f"shadow has {models} models; backend 'cuda' holds fewer in a block: use 'triton'.")
     return Block(lanes, sharing, run, lanes * each)

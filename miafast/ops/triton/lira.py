@@ -2,8 +2,8 @@
 
 One lane is one record, which walks through its models alone. A side's sums are of distances from its own first signal,
 which is at most √models of the side's deviations from its mean, whatever the signals: so few digits are lost. CHUNK
-models are added up in the scores' type, chunks in float64. Sums over records are taken per block and then over the blocks, always in the same order.
-Nothing waits for the device: the prior is computed there (`lira_rules`).
+models are added up in the scores' type, chunks in float64. Sums over records are taken per block and then over the
+blocks, always in the same order. Nothing waits for the device: the prior is computed there (`lira_rules`).
 """
 
 from __future__ import annotations
