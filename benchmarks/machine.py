@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from typing import Any
@@ -17,11 +18,11 @@ def describe(*, bandwidth_mib: int = 1024) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short commit, with a plus when the sources differ from it; "unknown" outside a repository."""
+    """The short commit, with a plus when the sources differ from it; outside a repository what COMMIT says."""
     try:
         head = _git("rev-parse", "--short=10", "HEAD")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("COMMIT", "unknown")
     return head + ("+" if _git("status", "--porcelain", "--", *SOURCES) else "")
 
 

@@ -31,6 +31,17 @@ std::unique_ptr<std::barrier<>> everybody;
 inline int __popc(unsigned int x) { return __builtin_popcount(x); }
 inline void __syncthreads() { everybody->arrive_and_wait(); }
 inline void atomicAdd(int* to, int more) { __atomic_fetch_add(to, more, __ATOMIC_RELAXED); }
+// Of all threads of a block at once, not of a warp: they must all ask.
+template <typename Real>
+Real __shfl_xor_sync(unsigned int, Real value, int offset) {
+    static Real values[1024];
+    const int place = threadIdx.y * blockDim.x + threadIdx.x;
+    values[place] = value;
+    __syncthreads();
+    const Real found = values[place ^ offset];
+    __syncthreads();
+    return found;
+}
 template <typename Key>
 void atomicMin(Key* to, Key other) {
     Key now = __atomic_load_n(to, __ATOMIC_RELAXED);

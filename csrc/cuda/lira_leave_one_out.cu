@@ -312,7 +312,10 @@ struct Shared {
 // A thread's models of a record: begin … end - 1 of all, with a bit for each that is IN.
 struct Run {
     int begin, end;
-    unsigned int bits;
+    unsigned int bits = 0;
+
+    Run(int models, int most)
+        : begin(min(static_cast<int>(threadIdx.y) * most, models)), end(min(begin + most, models)) {}
 
     int side(int model) const { return bits >> (model - begin) & 1; }
 };
@@ -492,24 +495,26 @@ struct Density {
     }
 };
 
-// A record's mask at a thread's models, a bit each, and its signals; count of them, all of run if full.
-template <bool full, int run>
-inline unsigned int bits_of(const unsigned char* at, Offset stride, int count) {
-    unsigned int bits = 0;
+// A thread's run of a column: its mask, a bit each, and its signals, to registers and to shared memory. All
+// of run if full.
+template <bool full, typename Stored, typename Real, int run>
+inline void load(const Column<Stored>& column, const Shared<Real>& shared, Run& own, Real (&x)[run]) {
+    const int count = own.end - own.begin;
+    const unsigned char* mask = column.mask + own.begin * column.mask_stride;
+    const Stored* signal = column.signals + own.begin * column.stride;
+    Real* to = &shared.signal(own.begin);
+    own.bits = 0;
 #pragma unroll
-    for (int k = 0; k < run; ++k, at += stride) {
-        if ((full || k < count) && *at != 0) bits |= 1u << k;
+    for (int k = 0; k < run; ++k, mask += column.mask_stride) {
+        if ((full || k < count) && *mask != 0) own.bits |= 1u << k;
     }
-    return bits;
-}
-
-template <bool full, int run, typename Stored, typename Real>
-inline void load(const Stored* at, Offset stride, int count, int lanes, Real (&x)[run], Real* shared) {
 #pragma unroll
-    for (int k = 0; k < run; ++k, at += stride) x[k] = full || k < count ? static_cast<Real>(real(*at)) : 0;
+    for (int k = 0; k < run; ++k, signal += column.stride)
+        x[k] = full || k < count ? static_cast<Real>(real(*signal)) : 0;
+    __syncthreads();  // nobody reads the signals before any more
 #pragma unroll
-    for (int k = 0; k < run; ++k, shared += lanes) {
-        if (full || k < count) *shared = x[k];
+    for (int k = 0; k < run; ++k, to += shared.lanes) {
+        if (full || k < count) *to = x[k];
     }
 }
 
@@ -532,24 +537,17 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
         student, keep, above, constant, ratio, half, queries, models + 1, static_cast<Real>(floor)};
     const Real share = Real{1} / queries;
     const Offset loaded = live ? record : records - 1;
-    Run own{min(static_cast<int>(threadIdx.y) * run, models), 0, 0};
-    own.end = min(own.begin + run, models);
+    Run own(models, run);
     const int count = own.end - own.begin;
-    const Column<Stored> first{shadow + loaded * record_stride, in_mask + loaded * mask_record_stride, models,
-                               model_stride, mask_model_stride};
-    const unsigned char* mask = first.mask + own.begin * mask_model_stride;
-    own.bits = count == run ? bits_of<true, run>(mask, mask_model_stride, count)
-                            : bits_of<false, run>(mask, mask_model_stride, count);
     for (int query = 0; query < queries; ++query) {
-        Column<Stored> column = first;
-        column.signals += query * query_stride;
-        const Stored* at = column.signals + own.begin * model_stride;
+        const Column<Stored> column{shadow + loaded * record_stride + query * query_stride,
+                                    in_mask + loaded * mask_record_stride, models, model_stride,
+                                    mask_model_stride};
         Real x[run];
-        __syncthreads();  // nobody reads the query before any more
         if (count == run) {
-            load<true>(at, model_stride, count, shared.lanes, x, &shared.signal(own.begin));
+            load<true>(column, shared, own, x);
         } else {
-            load<false>(at, model_stride, count, shared.lanes, x, &shared.signal(own.begin));
+            load<false>(column, shared, own, x);
         }
         Side<Real> sides[2];
         Real next[2] = {0, 0};  // the next signal, cyclically, on either side
@@ -625,5 +623,125 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
             }
             put(score);
         }
+    }
+}
+
+// What `variance_prior` adds up over the records of a side, by how the rule pools them: [COUNT] numbers.
+constexpr int OF_SQUARES = 1, OF_LOG_SQUARES = 2, OF_ALL = 3, COUNT = 4;
+
+template <typename Real, int pooling>
+struct Moments {
+    Real of[COUNT] = {0, 0, 0, 0};
+
+    // Of n models with these squares about a mean that is `away` from the pivot; shift and sampling are n's.
+    Moments(int n, Real squares, double away, Real shift, Real sampling, Real floor) {
+        if (pooling == OF_SQUARES) {
+            of[0] = n > 1 ? n - 1 : 0;
+            of[1] = n > 0 ? squares : 0;
+        } else if (pooling == OF_LOG_SQUARES) {
+            const Real e = 2 * HALF_LOG_2<Real> * quick_log2(squares <= floor ? floor : squares) + shift;
+            of[0] = n > 1;
+            of[1] = n > 1 ? e : 0;
+            of[2] = n > 1 ? e * e : 0;
+            of[3] = n > 1 ? sampling : 0;
+        } else {
+            of[0] = max(n, 0);
+            of[1] = n > 0 ? static_cast<Real>(n * away) : 0;
+            of[2] = n > 0 ? static_cast<Real>(squares + n * away * away) : 0;
+        }
+    }
+};
+
+// Every target's moments [programs, models, 2 (in, out), queries, COUNT], each a program's own sums over its
+// blocks of records. A target changes little: added up are the moments with all models, once for all targets,
+// and each target's differences from them.
+template <typename Stored, typename Real, int pooling, int run>
+__global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
+    moments_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
+                   const double* shift, const double* sampling, double* moments, int programs, int models,
+                   Offset records, int queries, Offset model_stride, Offset record_stride,
+                   Offset query_stride, Offset mask_model_stride, Offset mask_record_stride, double least) {
+    extern __shared__ uint4 shared_memory[];
+    double* changes = reinterpret_cast<double*>(shared_memory);  // [models][2 (out, in)][COUNT]
+    const Shared<Real> shared(changes + models * 2 * COUNT, models);
+    const bool balanced = *same_counts != 0;
+    const Real of_first = real(*shadow), floor = static_cast<Real>(least);
+    const double pivot = is_finite(of_first) ? of_first : 0;
+    Run own(models, run);
+    const int count = own.end - own.begin;
+    const auto of_lanes = [&](auto value) {
+        for (int offset = shared.lanes / 2; offset > 0; offset /= 2)
+            value += __shfl_xor_sync(~0u, value, offset);
+        return value;
+    };
+    for (int query = 0; query < queries; ++query) {
+        for (int i = shared.lane; i < count * 2 * COUNT; i += shared.lanes)
+            changes[own.begin * 2 * COUNT + i] = 0;
+        double of_all[2][COUNT] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        for (Offset first = static_cast<Offset>(blockIdx.x) * shared.lanes; first < records;
+             first += static_cast<Offset>(programs) * shared.lanes) {
+            const bool live = first + shared.lane < records;
+            const Offset record = live ? first + shared.lane : records - 1;
+            const Column<Stored> column{shadow + record * record_stride + query * query_stride,
+                                        in_mask + record * mask_record_stride, models, model_stride,
+                                        mask_model_stride};
+            Real x[run], next[2] = {0, 0};
+            if (count == run) {
+                load<true>(column, shared, own, x);
+            } else {
+                load<false>(column, shared, own, x);
+            }
+            Side<Real> sides[2];
+            describe(shared, own, x, sides);
+            if (balanced) first_after(shared, own, x, next);
+#pragma unroll
+            for (int side = 0; side < 2; ++side) {
+                const Side<Real>& all = sides[side];
+                const int fewer = max(all.n - 1, 0);
+                const Real center = is_finite(all.near) ? all.near : 0;
+                const Real shift_left = static_cast<Real>(shift[fewer]),
+                           sampling_left = static_cast<Real>(sampling[fewer]);
+                const Moments<Real, pooling> whole(
+                    all.n, all.squares, static_cast<double>(all.near) - pivot + all.rest,
+                    static_cast<Real>(shift[all.n]), static_cast<Real>(sampling[all.n]), floor);
+                Real next_of_side = next[side];
+                for (int i = 0; i < COUNT; ++i) {
+                    if (live && is_finite(whole.of[i])) of_all[side][i] += whole.of[i];
+                }
+                for (int k = run - 1; k >= 0; --k) {  // as many in all threads, which all add up
+                    const int model = own.begin + k;
+                    const bool used = k < count, here = used && (own.bits >> k & 1) == side;
+                    if (here) next_of_side = shared.signal(model);
+                    Moments<Real, pooling> left = whole;
+                    if (live && used && (here || balanced)) {
+                        const Measured<Real> found =
+                            measure<false>(column, side, all, center, next_of_side, true);
+                        left = Moments<Real, pooling>(all.n - 1, found.squares,
+                                                      center - static_cast<double>(found.distance) - pivot,
+                                                      shift_left, sampling_left, floor);
+                    }
+                    for (int i = 0; i < COUNT; ++i) {
+                        if (pooling != OF_LOG_SQUARES && i == 3) continue;
+                        if (pooling == OF_SQUARES && i == 2) continue;
+                        const Real before = is_finite(whole.of[i]) ? whole.of[i] : 0;
+                        const Real sum = of_lanes(live ? left.of[i] - before : 0);
+                        if (used && shared.lane == 0) changes[(model * 2 + side) * COUNT + i] += sum;
+                    }
+                }
+            }
+        }
+        __syncthreads();
+#pragma unroll
+        for (int side = 0; side < 2; ++side) {
+            for (int i = 0; i < COUNT; ++i) {
+                const double all = of_lanes(of_all[side][i]);
+                for (int model = own.begin + shared.lane; model < own.end; model += shared.lanes) {
+                    const Offset row = (static_cast<Offset>(blockIdx.x) * models + model) * 2 + 1 - side;
+                    moments[(row * queries + query) * COUNT + i] =
+                        all + changes[(model * 2 + side) * COUNT + i];
+                }
+            }
+        }
+        __syncthreads();
     }
 }

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-PACKAGES = ("miafast", "numpy", "scipy", "numba", "torch", "scikit-learn")
+PACKAGES = ("miafast", "numpy", "scipy", "numba", "torch", "triton", "scikit-learn")
 
 
 def describe(*, bandwidth_mib: int = 1024) -> dict[str, Any]:

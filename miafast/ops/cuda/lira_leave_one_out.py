@@ -1,4 +1,4 @@
-"""LiRA of every model in turn from csrc/cuda/lira_leave_one_out.cu; priors are the Triton twin's."""
+"""LiRA of every model in turn from csrc/cuda/lira_leave_one_out.cu; priors come from moments on the device."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import torch
 
 from miafast.ops.cuda.source import launch, type_of
 from miafast.ops.triton.left_out import fixed_counts
-from miafast.ops.triton.lira import verdict_of
-from miafast.ops.triton.lira_leave_one_out import lira_leave_one_out as by_triton, rules_of
+from miafast.ops.triton.lira import POOLINGS, verdict_of
+from miafast.ops.triton.lira_leave_one_out import lira_leave_one_out as by_triton
+from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
-#: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads and
-#: shared memory of a block, which every GPU since Ampere has.
-LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED = 32, 8, 32, 256, 96 * 1024
+#: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads,
+#: shared memory (which every GPU since Ampere has) and models of a block.
+LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED, MOST_MODELS = 32, 8, 32, 256, 96 * 1024, 1024
+
+#: Most blocks that keep sums of their own (an H100 holds half as many at once), and a block's bytes of sums per model.
+PROGRAMS, SUMS = 792, 2 * 4 * 8
 
 #: What `verdict_of` says of OUT's lower tail.
 LOWER_TAIL = 1
@@ -32,17 +36,17 @@ def lira_leave_one_out(
 ) -> Any:
     """NaN everywhere, not an error, where in_mask has no model on a side that the mode needs.
 
-    More models than a block has room for, 8,192, are left to the Triton twin.
+    More models than a block has room for, MOST_MODELS, are left to the Triton twin.
     """
     models, records, queries = shadow.shape
-    if models > RUN * MOST_THREADS:
+    if models > MOST_MODELS:
         return by_triton(shadow, in_mask, mode=mode, center=center, variance=variance, tail=tail)
     real = torch.float64 if shadow.dtype == torch.float64 else torch.float32
     scores = torch.empty(in_mask.shape, dtype=real, device=shadow.device)
     if records == 0:
         return scores
     same = fixed_counts(in_mask)
-    rules = rules_of(shadow, in_mask, same, mode, variance)
+    rules = tables(priors_of(_moments(shadow, in_mask, same, variance), variance, mode), variance, models)
     shape, median, verdict = block_for(models, scores.element_size()), center == "median", verdict_of(mode, tail)
     plain = variance == "per-record" and not median and verdict != LOWER_TAIL
     launch(
@@ -61,6 +65,30 @@ def lira_leave_one_out(
     return scores
 
 
+def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
+    """What priors come from, [targets, 2 (in, out), queries, 4]; one target's nothing where a rule has no prior."""
+    models, records, queries = shadow.shape
+    if variance == "per-record":
+        return torch.zeros(1, 2, queries, 4, dtype=torch.float64, device=shadow.device)
+    is_double = shadow.dtype == torch.float64
+    shape, real = block_for(models, 8 if is_double else 4, beside=models * SUMS), "double" if is_double else "float"
+    programs = min(-(-records // shape.lanes), PROGRAMS)
+    moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
+    launch(
+        "lira_leave_one_out",
+        f"moments_kernel<{type_of(shadow)}, {real}, {POOLINGS[variance]}, {shape.run}>",
+        (
+            shadow, in_mask.view(torch.uint8), same, *log_variance_shift(models, shadow.device), moments,
+            np.int32(programs), np.int32(models), np.int64(records), np.int32(queries),
+            *map(np.int64, (*shadow.stride(), *in_mask.stride())), np.float64(VARIANCE_FLOOR),
+        ),
+        blocks=programs,
+        threads=(shape.lanes, shape.sharing),
+        shared=shape.shared,
+    )  # fmt: skip
+    return moments.sum(0)
+
+
 def _bool(value: bool) -> str:
     return "true" if value else "false"
 
@@ -74,18 +102,20 @@ class Block(NamedTuple):
     shared: int
 
 
-def block_for(models: int, size: int) -> Block:
+def block_for(models: int, size: int, *, beside: int = 0) -> Block:
     """As many records, a power of two, as a block holds with all their models, for results of ``size`` bytes.
+
+    ``beside`` are other bytes of its shared memory.
 
     >>> block_for(256, 4)
     Block(lanes=32, sharing=8, run=32, shared=38912)
-    >>> block_for(8192, 8).lanes
-    1
+    >>> block_for(1024, 8, beside=1024 * SUMS).lanes
+    2
     """
     sharing = max(SHARING, -(-models // RUN))
     run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
     each = 4 * 8 + 2 * size + 4 * sharing * size + models * size + 6 * 4  # as `Shared` in the source lays it out
     lanes = LANES
-    while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
+    while lanes > 1 and (beside + lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
         lanes //= 2
-    return Block(lanes, sharing, run, lanes * each)
+    return Block(lanes, sharing, run, beside + lanes * each)
