@@ -142,10 +142,10 @@ def product(
 ):  # fmt: skip
     """[ROWS, COLUMNS] sums of products, of float32's precision in every row, and in EACH_COLUMN if that is said."""
     if EXACT:
-        z = _product(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
+        z = sums(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
                      ROWS, COLUMNS, DEPTH, "exact")  # fmt: skip
     else:
-        z = _product(rows, columns, rows_stride, columns_stride, live, used, width, inverse(of_row), inverse(of_column),
+        z = sums(rows, columns, rows_stride, columns_stride, live, used, width, inverse(of_row), inverse(of_column),
                      ROWS, COLUMNS, DEPTH, "halves")  # fmt: skip
         size = tl.abs(z)
         trusted = large(tl.max(size, axis=1), of_row, live) & (
@@ -156,16 +156,17 @@ def product(
         if trusted:
             z *= of_row[:, None] * of_column[None, :]
         else:
-            z = _product(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
+            z = sums(rows, columns, rows_stride, columns_stride, live, used, width, of_row, of_column,
                          ROWS, COLUMNS, DEPTH, "float32")  # fmt: skip
     return z
 
 
 @triton.jit
-def _product(
+def sums(
     rows, columns, rows_stride, columns_stride, live, used, width, larger, larger_of_column,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
+    """Of KIND "halves" what is to be scaled back."""
     z = tl.zeros([ROWS, COLUMNS], tl.float32)
     for first in range(0, width, DEPTH):
         at = first + tl.arange(0, DEPTH)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -17,21 +17,10 @@ import triton.language as tl
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.triton.halves import halve, halves, large, scales
-from miafast.ops.triton.linear_confidence import confidence_of, fold, label_at
+from miafast.ops.triton.linear_confidence import Tile, confidence_of, fold, label_at, sums
 
 #: Units of the widest hidden layer that a program holds.
 UNITS = 128
-
-
-class Tile(NamedTuple):
-    """Records, classes at once and width of a step of a program; its warps, steps read ahead, registers at most."""
-
-    records: int
-    classes: int
-    width: int
-    warps: int
-    stages: int
-    registers: int | None
 
 
 #: What is tried first, and how the rest is done: its records, units at once and width of a step, and its programs.
@@ -42,7 +31,10 @@ def narrow_mlps(x: Any, weights: Any, labels: Any, widths: Sequence[int], activa
     """Fills `result` [models, records], which is not empty; every hidden layer has at most UNITS units."""
     tile, models, records = TILE, len(weights), len(x)
     units = max(16, triton.next_power_of_2(max(widths[1:-1])))
-    width, classes = (triton.cdiv(size, step) * step for size, step in ((widths[0], tile.width), (widths[-1], 64)))
+    width, classes = (
+        triton.cdiv(widths[0], tile.width) * tile.width,
+        triton.cdiv(widths[-1], tile.classes) * tile.classes,
+    )
     tiles = triton.cdiv(records, tile.records)
     inputs = _room(1, [(tiles * tile.records, width)], x.device)
     halves(x[None], *inputs[0])
@@ -100,7 +92,8 @@ def narrow_kernel(
     for layer in tl.static_range(LAYERS):
         of_unit = tl.load(scale + layer * UNITS + unit)
         size = tl.where(live[:, None], tl.abs(z), 0.0)
-        trusted &= large(tl.max(size, axis=1), of_row, live) & large(tl.max(size, axis=0), of_unit, unit < UNITS)
+        trusted &= large(tl.max(size, axis=1), of_row, live)
+        trusted &= large(tl.max(size, axis=0), of_unit, unit < WIDTHS[layer + 1])
         bias = _bias(weights, BEGINS[layer + 1], unit, WIDTHS[layer + 1], weight_stride)
         hidden = activate(z * of_unit[None, :] * of_row[:, None] + bias[None, :], TANH)
         hidden = tl.where(live[:, None], hidden, 0.0)
@@ -197,15 +190,12 @@ def plain_kernel(
                     to = hidden + (layer % 2) * (ROWS * UNITS)
                     for start in range(0, WIDTHS[layer + 1], COLUMNS):
                         column = start + tl.arange(0, COLUMNS)
-                        z = _plain_product(
+                        z = _plain_layer(
                             source + rows, stride, live, own + BEGINS[layer] * weight_stride, column, weight_stride,
                             WIDTHS[layer], WIDTHS[layer + 1], ROWS, COLUMNS, DEPTH,
                         )  # fmt: skip
-                        tl.store(
-                            to + row[:, None] * UNITS + column[None, :],
-                            activate(z, TANH),
-                            mask=(column < UNITS)[None, :],
-                        )
+                        at = to + row[:, None] * UNITS + column[None, :]
+                        tl.store(at, activate(z, TANH), mask=(column < UNITS)[None, :])
                     tl.debug_barrier()
                     source, stride, rows = to, 1, row.to(tl.int64) * UNITS
                 label = label_at(labels + record * label_stride, live, WIDTHS[LAYERS + 1])
@@ -213,7 +203,7 @@ def plain_kernel(
                 before, after, of_label, total = minus, minus, minus, tl.zeros([ROWS], tl.float32)
                 for start in range(0, WIDTHS[LAYERS + 1], COLUMNS):
                     column = start + tl.arange(0, COLUMNS)
-                    z = _plain_product(
+                    z = _plain_layer(
                         source + rows, stride, live, own + BEGINS[LAYERS] * weight_stride, column, weight_stride,
                         WIDTHS[LAYERS], WIDTHS[LAYERS + 1], ROWS, COLUMNS, DEPTH,
                     )  # fmt: skip
@@ -227,19 +217,13 @@ def plain_kernel(
 
 
 @triton.jit
-def _plain_product(
-    rows, stride, live, weights, column, weight_stride, WIDTH: tl.constexpr, CLASSES: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+def _plain_layer(
+    rows, stride, live, weights, unit, weight_stride, WIDTH: tl.constexpr, SIZE: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """[ROWS, COLUMNS] outputs of a layer, bias included."""
-    depth, used = tl.arange(0, DEPTH), column < CLASSES
-    z = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for first in range(0, WIDTH, DEPTH):
-        at = (first + depth).to(tl.int64)
-        inside = at < WIDTH
-        a = tl.load(rows[:, None] + at[None, :] * stride, mask=live[:, None] & inside[None, :], other=0.0)
-        at_weight = column.to(tl.int64)[None, :] * WIDTH + at[:, None]
-        b = tl.load(weights + at_weight * weight_stride, mask=inside[:, None] & used[None, :], other=0.0)
-        z = tl.dot(a.to(tl.float32), b.to(tl.float32), z, input_precision="ieee")
-    bias = tl.load(weights + (CLASSES * WIDTH + column.to(tl.int64)) * weight_stride, mask=used, other=0.0)
-    return z + bias.to(tl.float32)[None, :]
+    columns = weights + unit.to(tl.int64)[None, :] * WIDTH * weight_stride
+    z = sums(
+        rows[:, None], columns, stride, weight_stride, live, unit < SIZE, WIDTH, live, live, ROWS, COLUMNS, DEPTH,
+        "float32",
+    )  # fmt: skip
+    return z + _bias(weights, (WIDTH + 1) * SIZE, unit, SIZE, weight_stride)[None, :]
