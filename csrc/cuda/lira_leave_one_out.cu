@@ -511,7 +511,6 @@ inline void load(const Column<Stored>& column, const Shared<Real>& shared, Run& 
 #pragma unroll
     for (int k = 0; k < run; ++k, signal += column.stride)
         x[k] = full || k < count ? static_cast<Real>(real(*signal)) : 0;
-    __syncthreads();  // nobody reads the signals before any more
 #pragma unroll
     for (int k = 0; k < run; ++k, to += shared.lanes) {
         if (full || k < count) *to = x[k];
@@ -544,6 +543,7 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                                     in_mask + loaded * mask_record_stride, models, model_stride,
                                     mask_model_stride};
         Real x[run];
+        __syncthreads();  // nobody reads the signals before any more
         if (count == run) {
             load<true>(column, shared, own, x);
         } else {
@@ -686,6 +686,7 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                                         in_mask + record * mask_record_stride, models, model_stride,
                                         mask_model_stride};
             Real x[run], next[2] = {0, 0};
+            __syncthreads();  // nobody reads the signals before any more
             if (count == run) {
                 load<true>(column, shared, own, x);
             } else {
