@@ -495,25 +495,42 @@ struct Density {
     }
 };
 
-// A thread's run of a column: its mask, a bit each, and its signals, to registers and to shared memory. All
-// of run if full.
-template <bool full, typename Stored, typename Real, int run>
-inline void load(const Column<Stored>& column, const Shared<Real>& shared, Run& own, Real (&x)[run]) {
-    const int count = own.end - own.begin;
+// The mask of a thread's run, a bit each; all of run if full.
+template <bool full, int run, typename Stored>
+inline unsigned int bits_of(const Column<Stored>& column, const Run& own) {
     const unsigned char* mask = column.mask + own.begin * column.mask_stride;
-    const Stored* signal = column.signals + own.begin * column.stride;
-    Real* to = &shared.signal(own.begin);
-    own.bits = 0;
+    unsigned int bits = 0;
 #pragma unroll
     for (int k = 0; k < run; ++k, mask += column.mask_stride) {
-        if ((full || k < count) && *mask != 0) own.bits |= 1u << k;
+        if ((full || own.begin + k < own.end) && *mask != 0) bits |= 1u << k;
     }
+    return bits;
+}
+
+// The signals of a thread's run, to registers and to shared memory; all of run if full.
+template <bool full, typename Stored, typename Real, int run>
+inline void signals_of(const Column<Stored>& column, const Run& own, const Shared<Real>& shared,
+                       Real (&x)[run]) {
+    const Stored* signal = column.signals + own.begin * column.stride;
+    Real* to = &shared.signal(own.begin);
 #pragma unroll
     for (int k = 0; k < run; ++k, signal += column.stride)
-        x[k] = full || k < count ? static_cast<Real>(real(*signal)) : 0;
+        x[k] = full || own.begin + k < own.end ? static_cast<Real>(real(*signal)) : 0;
 #pragma unroll
     for (int k = 0; k < run; ++k, to += shared.lanes) {
-        if (full || k < count) *to = x[k];
+        if (full || own.begin + k < own.end) *to = x[k];
+    }
+}
+
+template <typename Stored, typename Real, int run>
+inline void load(const Column<Stored>& column, Run& own, const Shared<Real>& shared, Real (&x)[run]) {
+    const bool full = own.end - own.begin == run;
+    own.bits = full ? bits_of<true, run>(column, own) : bits_of<false, run>(column, own);
+    __syncthreads();  // nobody reads the signals before any more
+    if (full) {
+        signals_of<true>(column, own, shared, x);
+    } else {
+        signals_of<false>(column, own, shared, x);
     }
 }
 
@@ -543,12 +560,7 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                                     in_mask + loaded * mask_record_stride, models, model_stride,
                                     mask_model_stride};
         Real x[run];
-        __syncthreads();  // nobody reads the signals before any more
-        if (count == run) {
-            load<true>(column, shared, own, x);
-        } else {
-            load<false>(column, shared, own, x);
-        }
+        load(column, own, shared, x);
         Side<Real> sides[2];
         Real next[2] = {0, 0};  // the next signal, cyclically, on either side
         describe(shared, own, x, sides);
@@ -686,12 +698,7 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                                         in_mask + record * mask_record_stride, models, model_stride,
                                         mask_model_stride};
             Real x[run], next[2] = {0, 0};
-            __syncthreads();  // nobody reads the signals before any more
-            if (count == run) {
-                load<true>(column, shared, own, x);
-            } else {
-                load<false>(column, shared, own, x);
-            }
+            load(column, own, shared, x);
             Side<Real> sides[2];
             describe(shared, own, x, sides);
             if (balanced) first_after(shared, own, x, next);
