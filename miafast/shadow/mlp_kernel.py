@@ -29,7 +29,7 @@ def mlp_step(
     matrices, biases = leaves[::2], leaves[1::2]
     values: list[Any] = [x if isinstance(x, Packed) else x.flatten(2).contiguous()]
     batch, ends = y.shape[1], len(matrices) - 1
-    drop = {"bound": dropout_bound(recipe.dropout), "kept_share": 1.0 - recipe.dropout, "layers": max(1, ends)}
+    drop = {"bound": dropout_bound(recipe.dropout), "kept_share": 1.0 - recipe.dropout, "layers": keys.shape[1]}
     with torch.cuda.device_of(y):
         for layer, (matrix, bias) in enumerate(zip(matrices, biases, strict=True)):
             models, units, wide = matrix.weights.shape
