@@ -425,7 +425,8 @@ def test_a_cuda_device_trains_the_models_of_the_processor(name: str, records: mf
     on_cpu, on_gpu = (train(RECIPES[name], records, mask, models=range(7), seed=3, device=d) for d in ("cpu", "cuda"))
     assert "captured CUDA graph" in on_gpu.how
     found, expected = on_gpu.logits(records.inputs()).cpu(), on_cpu.logits(records.inputs())
-    tolerance = 0.1 if name == "bfloat16" else 1e-3
+    # Noise of 1e-6 in bits moves the logits of "alone" by 5e-3 on the processor itself.
+    tolerance = {"bfloat16": 0.1, "alone": 2e-2}.get(name, 1e-3)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
 

@@ -447,22 +447,24 @@ inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>
     }
 }
 
-// A side where all targets have the same rule, without Student's t and with nothing above its squares.
+// A side where all targets have the same rule, without Student's t and with nothing above its squares. With
+// and without a signal, a density is the same operations in the same order: scores of signals that both sides
+// hold equally likely must be 0, however unlikely they are.
 template <typename Real>
 struct Density {
     int n;
     Real near, rest, squares;
-    Real constant, weight;  // with all its models: constant - weight * distance²
-    Real inverse, least;    // 1 / (n - 1); squares that are exact enough
-    Real constant_left,
-        weight_left;  // without x: constant_left - log(squares) / 2 - weight_left * distance² / squares
+    Real constant, weight, over_scale;  // with all its models: constant - weight * distance² * over_scale
+    Real inverse, least;                // 1 / (n - 1); squares that are exact enough
+    Real constant_left, weight_left;    // with one model less, before its scale is in them
 
     Density(const Side<Real>& side, const Tables<Real>& tables, Offset row)
         : n(side.n), near(side.near), rest(side.rest), squares(side.squares) {
         const Rule<Real> whole(tables, row, 0, n), left(tables, row, 0, max(n - 1, 0));
         const Real scale = whole.scale(squares, tables.floor);
         constant = whole.constant - HALF_LOG_2<Real> * quick_log2(scale);
-        weight = static_cast<Real>(0.5) * whole.ratio / scale;
+        weight = static_cast<Real>(0.5) * whole.ratio;
+        over_scale = reciprocal(scale);
         inverse = n > 1 ? Real{1} / (n - 1) : 0;
         least = max(least_left(squares), tables.floor);
         constant_left = left.constant;
@@ -472,7 +474,7 @@ struct Density {
     Real from_mean(Real x) const { return x - near - rest; }
 
     // At a distance d from the mean.
-    Real at(Real d) const { return constant - weight * d * d; }
+    Real at(Real d) const { return constant - weight * (d * d * over_scale); }
 
     // At a distance d from the mean, of a signal x, without the signal y, at e from it.
     template <typename Stored>
@@ -480,8 +482,8 @@ struct Density {
         const Real step = e * inverse;
         Measured<Real> found{d + step, squares - e * (e + step)};
         if (!(found.squares >= least)) found = inexact(column, bit, x, y, found, floor);
-        return constant_left - HALF_LOG_2<Real> * quick_log2(found.squares) -
-               weight_left * (found.distance * found.distance * reciprocal(found.squares));
+        const Real whole = constant_left - HALF_LOG_2<Real> * quick_log2(found.squares);
+        return whole - weight_left * (found.distance * found.distance * reciprocal(found.squares));
     }
 
     // Where squares are few, or not numbers: exact, at least the floor, and NaN for a distance not finite.
@@ -575,8 +577,6 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
         if (plain) {
             const Density<Real> out(sides[0], tables, 1), in(sides[1], tables, 0);
             if (verdict == 0 && !balanced) {
-                const Real constant_in = in.constant_left - out.constant,
-                           constant_out = out.constant_left - in.constant;
                 const Real* signal = &shared.signal(own.end);
 #pragma unroll 2
                 for (unsigned int bit = count > 0 ? 1u << (count - 1) : 0; bit != 0; bit >>= 1) {
@@ -591,12 +591,15 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                         left = inside ? in.inexact(column, 1, y, y, left, tables.floor)
                                       : out.inexact(column, 0, y, y, left, tables.floor);
                     }
-                    Real score = (inside ? constant_in : constant_out) +
-                                 (inside ? out.weight : in.weight) * other * other;
-                    score -= HALF_LOG_2<Real> * quick_log2(left.squares);
-                    score -= (inside ? in.weight_left : out.weight_left) *
-                             (left.distance * left.distance * reciprocal(left.squares));
-                    put(inside ? score : -score);
+                    const Real whole = (inside ? in.constant_left : out.constant_left) -
+                                       HALF_LOG_2<Real> * quick_log2(left.squares);
+                    const Real of_own =
+                        whole - (inside ? in.weight_left : out.weight_left) *
+                                    (left.distance * left.distance * reciprocal(left.squares));
+                    const Real of_other = (inside ? out.constant : in.constant) -
+                                          (inside ? out.weight : in.weight) *
+                                              (other * other * (inside ? out.over_scale : in.over_scale));
+                    put(inside ? of_own - of_other : of_other - of_own);
                 }
                 continue;
             }
@@ -641,9 +644,21 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
 // What `variance_prior` adds up over the records of a side, by how the rule pools them: [COUNT] numbers.
 constexpr int OF_SQUARES = 1, OF_LOG_SQUARES = 2, OF_ALL = 3, COUNT = 4;
 
+// What they are added up in: sums about one pivot for all records lose digits.
+template <typename Real, int pooling>
+struct SumOf {
+    using Type = Real;
+};
+template <typename Real>
+struct SumOf<Real, OF_ALL> {
+    using Type = double;
+};
+
 template <typename Real, int pooling>
 struct Moments {
-    Real of[COUNT] = {0, 0, 0, 0};
+    using Sum = typename SumOf<Real, pooling>::Type;
+
+    Sum of[COUNT] = {0, 0, 0, 0};
 
     // Of n models with these squares about a mean that is `away` from the pivot; shift and sampling are n's.
     Moments(int n, Real squares, double away, Real shift, Real sampling, Real floor) {
@@ -658,15 +673,14 @@ struct Moments {
             of[3] = n > 1 ? sampling : 0;
         } else {
             of[0] = max(n, 0);
-            of[1] = n > 0 ? static_cast<Real>(n * away) : 0;
-            of[2] = n > 0 ? static_cast<Real>(squares + n * away * away) : 0;
+            of[1] = n > 0 ? n * away : 0;
+            of[2] = n > 0 ? squares + n * away * away : 0;
         }
     }
 };
 
 // Every target's moments [programs, models, 2 (in, out), queries, COUNT], each a program's own sums over its
-// blocks of records. A target changes little: added up are the moments with all models, once for all targets,
-// and each target's differences from them.
+// blocks of records.
 template <typename Stored, typename Real, int pooling, int run>
 __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
     moments_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
@@ -674,8 +688,8 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                    Offset records, int queries, Offset model_stride, Offset record_stride,
                    Offset query_stride, Offset mask_model_stride, Offset mask_record_stride, double least) {
     extern __shared__ uint4 shared_memory[];
-    double* changes = reinterpret_cast<double*>(shared_memory);  // [models][2 (out, in)][COUNT]
-    const Shared<Real> shared(changes + models * 2 * COUNT, models);
+    double* totals = reinterpret_cast<double*>(shared_memory);  // [models][2 (out, in)][COUNT]
+    const Shared<Real> shared(totals + models * 2 * COUNT, models);
     const bool balanced = *same_counts != 0;
     const Real of_first = real(*shadow), floor = static_cast<Real>(least);
     const double pivot = is_finite(of_first) ? of_first : 0;
@@ -688,8 +702,7 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
     };
     for (int query = 0; query < queries; ++query) {
         for (int i = shared.lane; i < count * 2 * COUNT; i += shared.lanes)
-            changes[own.begin * 2 * COUNT + i] = 0;
-        double of_all[2][COUNT] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+            totals[own.begin * 2 * COUNT + i] = 0;
         for (Offset first = static_cast<Offset>(blockIdx.x) * shared.lanes; first < records;
              first += static_cast<Offset>(programs) * shared.lanes) {
             const bool live = first + shared.lane < records;
@@ -713,9 +726,6 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                     all.n, all.squares, static_cast<double>(all.near) - pivot + all.rest,
                     static_cast<Real>(shift[all.n]), static_cast<Real>(sampling[all.n]), floor);
                 Real next_of_side = next[side];
-                for (int i = 0; i < COUNT; ++i) {
-                    if (live && is_finite(whole.of[i])) of_all[side][i] += whole.of[i];
-                }
                 for (int k = run - 1; k >= 0; --k) {  // as many in all threads, which all add up
                     const int model = own.begin + k;
                     const bool used = k < count, here = used && (own.bits >> k & 1) == side;
@@ -731,23 +741,18 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                     for (int i = 0; i < COUNT; ++i) {
                         if (pooling != OF_LOG_SQUARES && i == 3) continue;
                         if (pooling == OF_SQUARES && i == 2) continue;
-                        const Real before = is_finite(whole.of[i]) ? whole.of[i] : 0;
-                        const Real sum = of_lanes(live ? left.of[i] - before : 0);
-                        if (used && shared.lane == 0) changes[(model * 2 + side) * COUNT + i] += sum;
+                        const auto sum = of_lanes(live ? left.of[i] : 0);
+                        if (used && shared.lane == 0) totals[(model * 2 + side) * COUNT + i] += sum;
                     }
                 }
             }
         }
         __syncthreads();
-#pragma unroll
-        for (int side = 0; side < 2; ++side) {
-            for (int i = 0; i < COUNT; ++i) {
-                const double all = of_lanes(of_all[side][i]);
-                for (int model = own.begin + shared.lane; model < own.end; model += shared.lanes) {
-                    const Offset row = (static_cast<Offset>(blockIdx.x) * models + model) * 2 + 1 - side;
-                    moments[(row * queries + query) * COUNT + i] =
-                        all + changes[(model * 2 + side) * COUNT + i];
-                }
+        for (int model = own.begin + shared.lane; model < own.end; model += shared.lanes) {
+            for (int side = 0; side < 2; ++side) {
+                const Offset row = (static_cast<Offset>(blockIdx.x) * models + model) * 2 + 1 - side;
+                for (int i = 0; i < COUNT; ++i)
+                    moments[(row * queries + query) * COUNT + i] = totals[(model * 2 + side) * COUNT + i];
             }
         }
         __syncthreads();
