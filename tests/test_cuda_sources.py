@@ -128,7 +128,15 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
             text += f'extern "C" void run_{number}(int blocks, int x, int y, void** given) {body}\n'
         (folder / f"{op_name}.cpp").write_text(text)
         built = folder / f"{op_name}.so"
-        command = [*shlex.split(os.environ.get("CXX", "c++")), "-std=c++20", "-O1", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+        command = [
+            *shlex.split(os.environ.get("CXX", "c++")),
+            "-std=c++20",
+            "-O1",
+            "-ffp-contract=fast",
+            "-shared",
+            "-fPIC",
+            "-pthread",
+        ]
         command += ["-I", str(HERE), "-I", str(SOURCES), "-o", str(built), str(built.with_suffix(".cpp"))]
         subprocess.run(command, check=True)
         return ctypes.CDLL(str(built))
