@@ -18,11 +18,13 @@ def describe(*, bandwidth_mib: int = 1024) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short commit, with a plus when the sources differ from it; outside a repository what COMMIT says."""
+    """What COMMIT says, for sources that travel without their history; else the short commit, a plus if they differ."""
+    if given := os.environ.get("COMMIT"):
+        return given
     try:
         head = _git("rev-parse", "--short=10", "HEAD")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("COMMIT", "unknown")
+        return "unknown"
     return head + ("+" if _git("status", "--porcelain", "--", *SOURCES) else "")
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]: on a machine with a CUDA device, builds, times every op's twins
 # and stacked training, runs the tests that need a device and, given data sets, audits them there; logs and results land
-# in FOLDER. Each step ends after 400 s at most. What fails is told at the end.
+# in FOLDER. COMMIT names the commit of sources without their history. Each step ends after 400 s at most. What fails is told at the end.
 # --smoke: the same steps on a processor, tiny and interpreted, to try this script.
 set -uo pipefail
 cd "$(dirname "$0")/.."
