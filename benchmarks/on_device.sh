@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]: on a machine with a CUDA device, builds, times every op's twins
 # and stacked training, runs the tests that need a device and, given data sets, audits them there; logs and results land
-# in FOLDER. COMMIT names the commit of sources without their history. Each step ends after 400 s at most. What fails is told at the end.
+# in FOLDER. COMMIT names the commit of sources without their history. Each step ends after 400 s at most (with
+# pytest-xdist the tests take two minutes on 16 cores: kernels compile). What fails is told at the end.
 # --smoke: the same steps on a processor, tiny and interpreted, to try this script.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +31,8 @@ step build "$python" setup.py -q build_ext --inplace
 step backends "$python" -c 'import miafast; print(miafast.backends())'
 step ops timeout 400 "$python" -m benchmarks ops "${bench[@]}"
 step train timeout 400 "$python" -m benchmarks train "${train[@]}" --only device-bfloat16
-step tests timeout 400 "$python" -m pytest -q -p no:benchmark --import-mode=importlib "${tests[@]}"
+side_by_side=()
+"$python" -c 'import xdist' 2>/dev/null && side_by_side=(-n "$(($(nproc) * 3 / 4 + 1))")
+step tests timeout 400 "$python" -m pytest -q -p no:benchmark --import-mode=importlib "${side_by_side[@]}" "${tests[@]}"
 [ -z "$data" ] || step audit timeout 400 "$python" -m benchmarks audit "${train[@]}" --data-dir "$data" --only device-purchase
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
