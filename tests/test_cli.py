@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,8 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     np.savez(tmp_path / "toy.npz", x=rng.normal(size=(4000, 64)).astype(np.float32), y=rng.integers(0, 3, 4000))
     command = [sys.executable, "-m", "miafast.cli", "audit", "--data", str(tmp_path / "toy.npz"), "--shadows", "8"]
     command += ["--hidden", "256", "--epochs", "2000", "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background may not
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hears) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "out" / "run" / "phi.npy").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
