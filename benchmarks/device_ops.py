@@ -77,7 +77,7 @@ SAYS = (
 def run(name: str, *, read_bytes_per_s: float, smoke: bool, rounds: int, device: str) -> list[dict[str, Any]]:
     """Check and time one case: a row per twin, then one for each rival. ``read_bytes_per_s`` is the copy bandwidth."""
     case = CASES[name](smoke, device)
-    twins = {f"miafast, {where}": _twin(case.op, where, device) for where in ("triton", "cuda")}
+    twins = {f"miafast, {where}": _twin(case.op, where, device) for where in dispatch.BACKENDS["cuda"]}
     ways: dict[str, tuple[Run, Callable[[Any], Any] | None, int]] = {}
     expected = case.truth()
     for way, twin in twins.items():
