@@ -33,7 +33,7 @@ lint: .venv/for-development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cuda/*.cu) tests/cuda_on_host.h
+	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cuda/*) tests/cuda_on_host.h
 
 bench: .venv/for-development
 	$(BIN)/python -m benchmarks ops $(BENCH_ARGS)

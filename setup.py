@@ -14,7 +14,7 @@ class WithKernels(build_py):
 
     def run(self) -> None:
         super().run()
-        for path in [] if self.editable_mode else sorted(Path("csrc/cuda").glob("*.cu")):
+        for path in [] if self.editable_mode else sorted(Path("csrc/cuda").iterdir()):
             self.copy_file(str(path), str(Path(self.build_lib, "miafast", "ops", "cuda", path.name)))
 
 

@@ -29,11 +29,15 @@ if unexpected := installed - allowed:
 import numpy as np  # noqa: E402
 
 import miafast as mf  # noqa: E402
+from miafast.ops.cuda.source import source  # noqa: E402
 
 if importlib.metadata.version("miafast") != mf.__version__:
     sys.exit(f"miafast.__version__ is {mf.__version__}, the package's {importlib.metadata.version('miafast')}")
 if mf.backends()["logit_confidence"]["cpp"] != "yes":
     sys.exit(f"the wheel came without its compiled part:\n{mf.backends()}")
+for name in ("lira_leave_one_out", "lira_moments"):
+    if "__global__" not in source(name):
+        sys.exit(f"the wheel came without {name}.cu")
 
 random = np.random.default_rng(0)
 records, models, classes = 2000, 16, 10

@@ -1,1 +1,1 @@
-"""CUDA C++ twins on torch tensors, compiled by CuPy where they run: one op is one file here and one in csrc/cuda."""
+"""CUDA C++ twins on torch tensors, compiled by CuPy where they run: an op is a file here, its source in csrc/cuda."""

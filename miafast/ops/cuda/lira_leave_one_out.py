@@ -1,4 +1,4 @@
-"""LiRA of every model in turn from csrc/cuda/lira_leave_one_out.cu; priors come from moments on the device."""
+"""LiRA of every model in turn from csrc/cuda/lira_leave_one_out.cu; priors come from what lira_moments.cu adds up."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
     programs = min(-(-records // shape.lanes), PROGRAMS)
     moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     launch(
-        "lira_leave_one_out",
+        "lira_moments",
         f"moments_kernel<{type_of(shadow)}, {real}, {POOLINGS[variance]}, {shape.run}>",
         (
             shadow, in_mask.view(torch.uint8), same, *log_variance_shift(models, shadow.device), moments,

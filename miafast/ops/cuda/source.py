@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +17,27 @@ TYPES = {
     "int64": "long long", "uint64": "unsigned long long",
 }  # fmt: skip
 
+INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
+
 #: Functions that are no kernels run on the device: sources need no word for it, and a processor can run them too.
 OPTIONS = ("-std=c++17", "-default-device")
 
 
-def source(op_name: str) -> str:
-    """The text of an op's source: beside this file when installed, in csrc/cuda in a source tree."""
-    beside = Path(__file__).with_name(f"{op_name}.cu")
-    path = beside if beside.exists() else Path(__file__).parents[3] / "csrc" / "cuda" / beside.name
-    return path.read_text()
+def source(name: str) -> str:
+    """The text of csrc/cuda/NAME.cu, each header where it is first included: CuPy's cache knows one text, no files.
+
+    They lie beside this file when installed, in csrc/cuda in a source tree.
+    """
+    beside = Path(__file__).parent
+    folder = beside if (beside / f"{name}.cu").exists() else beside.parents[2] / "csrc" / "cuda"
+    seen: set[str] = set()
+
+    def text_of(file: str) -> str:
+        seen.add(file)
+        text = (folder / file).read_text().replace("#pragma once\n", "")
+        return INCLUDE.sub(lambda found: "" if found[1] in seen else text_of(found[1]), text)
+
+    return text_of(f"{name}.cu")
 
 
 def type_of(tensor: Any) -> str:
@@ -32,15 +45,15 @@ def type_of(tensor: Any) -> str:
 
 
 def launch(
-    op_name: str, kernel: str, arguments: Sequence[Any], *, blocks: int, threads: tuple[int, ...], shared: int
+    name: str, kernel: str, arguments: Sequence[Any], *, blocks: int, threads: tuple[int, ...], shared: int
 ) -> None:
-    """Launch ``kernel`` of an op's source (an instance of a template) with ``shared`` bytes of memory per block.
+    """Launch ``kernel`` of a source (an instance of a template) with ``shared`` bytes of memory per block.
 
     Arguments are tensors, passed as pointers, and NumPy numbers, passed as they are. Nothing is waited for.
     """
     import torch
 
-    function = _compiled(op_name, kernel)
+    function = _compiled(name, kernel)
     if shared > 48 * 1024:
         function.max_dynamic_shared_size_bytes = shared
     given = tuple(np.uint64(each.data_ptr()) if hasattr(each, "data_ptr") else each for each in arguments)
@@ -69,8 +82,8 @@ def stream_of(device: int, pointer: int) -> Any:
 
 
 @functools.cache
-def _compiled(op_name: str, kernel: str) -> Any:
+def _compiled(name: str, kernel: str) -> Any:
     import cupy
 
-    module = cupy.RawModule(code=source(op_name), options=OPTIONS, name_expressions=(kernel,))
+    module = cupy.RawModule(code=source(name), options=OPTIONS, name_expressions=(kernel,))
     return module.get_function(kernel)
