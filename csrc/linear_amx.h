@@ -28,9 +28,9 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     if (!input.words) {
         const char* first = x.model_start(model) + begin * x.record_stride;
         auto* own = memory.take<std::uint32_t>(8, padded / tile_side * side_words(x.classes, float_parts));
-        input = {own, 1, nullptr};
+        input = {own, {1, false}, nullptr};
         if (!split_records(x, first, count, 1, memory, own)) {
-            input.parts = float_parts;
+            input.into.parts = float_parts;
             if (!split_records(x, first, count, float_parts, memory, own)) return {};
         }
     }
@@ -46,13 +46,13 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     const AmxTiles tiles;
     for (std::int64_t start = 0; start < padded; start += strip) {
         SplitRecords from = input;
-        from.words += start / tile_side * panel_words(x.classes, from.parts);
+        from.words += start / tile_side * panel_words(x.classes, from.into);
         if (from.worth) from.worth += start;
         for (std::size_t number = 0; number < job.layers.size(); ++number) {
             const Affine& layer = job.layers[number];
             const std::int64_t units = layer.weight.records, inner = layer.weight.classes;
-            const int parts = from.parts ? parts_of(layer.weight) : 0;
-            const std::int64_t panel = panel_words(inner, from.parts), group = panel_words(inner, parts),
+            const Split records = from.into, weights = weight_split(layer.weight, records);
+            const std::int64_t panel = panel_words(inner, records), group = panel_words(inner, weights),
                                next_panel = side_words(units, float_parts);
             const std::int64_t most =
                 stay ? units : std::max<std::int64_t>(1, cached_words / 2 / group) * tile_side;
@@ -61,28 +61,41 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                                ? nullptr
                                : memory.take<std::uint32_t>(9 + number % 2, strip / tile_side * next_panel);
             float* sums = memory.take<float>(
-                6, (parts ? 1 : tile_sides(std::min(most, units))) * tile_side * tile_side);
+                6, (records.digits ? tile_sides(std::min(most, units)) : 1) * tile_side * tile_side);
             Magnitude magnitude;
             TileBlock& block = blocks[number];
-            const auto two = multiplier<true>(parts, from.parts), one = multiplier<false>(parts, from.parts);
+            const auto two = multiplier<true>(weights.parts, records.parts),
+                       one = multiplier<false>(weights.parts, records.parts);
             for (std::int64_t first = 0; first < units; first += most) {
                 if (!stay || !start) {
                     block = {first, std::min(most, units - first), nullptr, nullptr, nullptr};
-                    if (!split_block(layer, model, parts, 12 + 2 * number, memory, block)) return {};
+                    if (!split_block(layer, model, weights, 12 + 2 * number, memory, block)) return {};
                 }
-                const std::int64_t lines = stay && number ? 0
-                                           : parts ? tile_side * from.parts / tile_sides(block.units) + 1
-                                                   : tile_side * digits / tile_sides(block.units) / 4 + 1;
+                const std::int64_t sides = tile_sides(block.units),
+                                   passes = records.digits ? 4 / digit_halves(records.parts) : 1,
+                                   lines =
+                                       stay && number ? 0 : tile_side * records.parts / (sides * passes) + 1;
                 for (std::int64_t at = 0; at < strip; at += tile_side) {
                     const std::uint32_t *right = from.words + at / tile_side * panel, *ahead = right + panel;
-                    if (!parts)
-                        multiply_digit_block(block,
-                                             is_last ? block.units : tile_sides(block.units) * tile_side,
-                                             right, from.worth + at, digit_steps(inner), sums, ahead, lines);
+                    std::uint32_t* to = is_last ? nullptr
+                                                : hidden + at / tile_side * next_panel +
+                                                      first / tile_side * float_parts * step_words;
+                    if (records.digits && !is_last) {
+                        (records.parts == 1 ? digit_hidden<1>
+                                            : digit_hidden<digits>)(block, sides * tile_side, right,
+                                                                    from.worth + at, digit_steps(inner),
+                                                                    job.tanh, magnitude, to, ahead, lines);
+                        continue;
+                    }
+                    if (records.digits)
+                        (records.parts == 1 ? digit_outputs<1>
+                                            : digit_outputs<digits>)(block, block.units, right,
+                                                                     from.worth + at, digit_steps(inner),
+                                                                     sums, ahead, lines);
                     for (std::int64_t unit = 0; unit < block.units; unit += tile_side) {
-                        float* own = sums + (parts ? 0 : unit * tile_side);
+                        float* own = sums + (records.digits ? unit * tile_side : 0);
                         const std::int64_t some = std::min(tile_side, block.units - unit);
-                        if (parts) {
+                        if (!records.digits) {
                             (is_last && some <= 16 ? one : two)(
                                 block.words + unit / tile_side * group, right, tile_sides(inner),
                                 block.biases + unit * lanes<F32>, own, ahead, lines);
@@ -92,13 +105,12 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                             reduce_outputs<tile_side>(first + unit, some, start + at, running, own);
                         else
                             split_hidden(job.tanh, own, magnitude,
-                                         hidden + at / tile_side * next_panel +
-                                             (first + unit) / tile_side * float_parts * step_words);
+                                         to + unit / tile_side * float_parts * step_words);
                     }
                 }
             }
             if (!magnitude.fits()) return {};
-            from = {hidden, float_parts, nullptr};
+            from = {hidden, {float_parts, false}, nullptr};
         }
     }
     const std::int64_t place = model * x.records + begin;

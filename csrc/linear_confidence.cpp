@@ -36,15 +36,15 @@ std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool sha
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 
-// Whether the first layers of all models lose nothing as digits beside these records.
-bool may_be_digits(const ConfidenceJob& job, std::int64_t begin, std::int64_t end) {
+// Whether the first layers of all models lose nothing as digits beside these records of so many.
+bool may_be_digits(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, int parts) {
     std::vector<float> squares(rounded(job.features.classes, 64));
-    MIAFAST_PICK(digit_columns)(job, begin, end, squares.data());
+    const float terms = MIAFAST_PICK(digit_columns)(job, begin, end, squares.data());
     const auto units_fit = MIAFAST_PICK(digit_units_fit);
     std::atomic<bool> fits{true};
     parallel_for(job.models * job.layers[0].weight.records, 64, [&](std::int64_t first, std::int64_t last) {
         Workspace own;
-        if (fits && !units_fit(job, first, last, squares.data(), own)) fits = false;
+        if (fits && !units_fit(job, first, last, parts, terms, squares.data(), own)) fits = false;
     });
     return fits;
 }
@@ -54,20 +54,21 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
                       Workspace& memory) {
     const std::int64_t features = job.features.classes;
     const std::int64_t grain = rounded((std::int64_t{1} << 17) / features, panel);  // some 50 microseconds
-    for (const int parts : {1, 0, 3}) {
-        const std::int64_t words = MIAFAST_PICK(record_words)(job, parts);
-        if (!words || (!parts && !may_be_digits(job, start, start + count))) continue;
+    for (const Split into : {Split{1, true}, Split{1, false}, Split{3, true}, Split{3, false}}) {
+        const std::int64_t words = MIAFAST_PICK(record_words)(job, into);
+        if (!words) continue;
         const auto split = MIAFAST_PICK(split_shared);
         auto* to = memory.take<std::uint32_t>(1, rounded(count, panel) * words);
-        float* worth = parts ? nullptr : memory.take<float>(2, rounded(count, panel));
+        float* worth = into.digits ? memory.take<float>(2, rounded(count, panel)) : nullptr;
         std::atomic<bool> fits{true};
         parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
-            if (fits && !split(job, start + begin, start + end, parts, own, to + begin * words,
-                               parts ? nullptr : worth + begin))
+            if (fits && !split(job, start + begin, start + end, into, own, to + begin * words,
+                               worth ? worth + begin : nullptr))
                 fits = false;
         });
-        if (fits) return {nullptr, {to, parts, worth}, true};
+        if (fits && (!into.digits || may_be_digits(job, start, start + count, into.parts)))
+            return {nullptr, {to, into, worth}, true};
     }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
@@ -93,10 +94,10 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
     std::atomic<std::int64_t> first_bad{none};
     for (std::int64_t start = 0; start < records; start += round) {
         const std::int64_t stop = std::min(records, start + round);
-        const SharedRecords all = is_shared
-                                      ? prepare(job, start, stop - start, panel, memory)
-                                      : SharedRecords{nullptr, {}, MIAFAST_PICK(record_words)(job, 1) > 0};
-        const std::int64_t words = MIAFAST_PICK(record_words)(job, all.split.parts);
+        const SharedRecords all =
+            is_shared ? prepare(job, start, stop - start, panel, memory)
+                      : SharedRecords{nullptr, {}, MIAFAST_PICK(record_words)(job, {1, false}) > 0};
+        const std::int64_t words = MIAFAST_PICK(record_words)(job, all.split.into);
         const std::int64_t most = rounded(piece_size(job, stop - start, is_shared, all.by_tiles), panel);
         const std::int64_t pieces = (stop - start + most - 1) / most;
         const std::int64_t size = rounded((stop - start + pieces - 1) / pieces, panel);

@@ -33,12 +33,16 @@ struct ConfidenceJob {
 // of the outputs ever exists. Returns the first record whose label is outside the classes, or -1.
 std::int64_t linear_confidence(const ConfidenceJob& job);
 
-// Records as AMX multiplies them: a sum of so many bfloat16 numbers each, or, of 0 parts, the digits of a
-// whole number that is worth so much.
+// What AMX multiplies: numbers as sums of so many bfloat16 ones, or as whole ones of so many 8-bit digits.
+struct Split {
+    int parts;
+    bool digits;
+};
+
 struct SplitRecords {
     const std::uint32_t* words;
-    int parts;
-    const float* worth;
+    Split into;
+    const float* worth;  // of a record's first digit
 };
 
 // What all models read of some records, null where each is to prepare its own.

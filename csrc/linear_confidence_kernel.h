@@ -9,13 +9,15 @@
 #define MIAFAST_TILES 0
 #endif
 
+template <typename V>
+inline V activated(bool tanh, V x) {
+    return tanh ? Number<V>{1} - Number<V>{2} / (exp(x + x) + Number<V>{1}) : max(V{}, x);
+}
+
 template <typename T>
 inline void activate(bool tanh, const T* from, std::int64_t size, T* to) {
     using V = VectorOf<T>;
-    for (std::int64_t i = 0; i < size; i += lanes<V>) {
-        const V x = load<V>(from + i);
-        store<V>(to + i, tanh ? Number<V>{1} - Number<V>{2} / (exp(x + x) + Number<V>{1}) : max(V{}, x));
-    }
+    for (std::int64_t i = 0; i < size; i += lanes<V>) store<V>(to + i, activated(tanh, load<V>(from + i)));
 }
 
 // Of every record so far: the label's output, the largest other one, where it came first, and the sum of
@@ -167,48 +169,53 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
 #include "linear_amx.h"
 #endif
 
-// Words of one record of so many parts (0: of digits) that AMX multiplies, 0 where it does not.
-inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] int parts) {
+// Words of one record that AMX multiplies, 0 where it does not.
+inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] Split into) {
 #if MIAFAST_TILES
-    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job) && (parts || digits_pay(job)))
-        return panel_words(job.features.classes, parts) / tile_side;
+    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job) && (!into.digits || digits_pay(job)))
+        return panel_words(job.features.classes, into) / tile_side;
 #endif
     return 0;
 }
 
 // The same records for AMX, and what a digit of each is worth; returns whether it can multiply them so.
 inline bool split_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
-                         [[maybe_unused]] std::int64_t end, [[maybe_unused]] int parts,
+                         [[maybe_unused]] std::int64_t end, [[maybe_unused]] Split into,
                          [[maybe_unused]] Workspace& memory, [[maybe_unused]] std::uint32_t* words,
                          [[maybe_unused]] float* worth) {
 #if MIAFAST_TILES
     const Logits& x = job.features;
     const char* first = x.data + begin * x.record_stride;
-    return parts ? split_records(x, first, end - begin, parts, memory, words)
-                 : digit_records(x, first, end - begin, memory, words, worth);
+    return into.digits ? digit_records(x, first, end - begin, into.parts, memory, words, worth)
+                       : split_records(x, first, end - begin, into.parts, memory, words);
 #else
     return false;
 #endif
 }
 
-// How large the columns of the records are, for digit_units_fit.
-inline void digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
-                          [[maybe_unused]] std::int64_t end, [[maybe_unused]] float* squares) {
+// How large the columns of the records are and how many are not 0, for digit_units_fit.
+inline float digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                           [[maybe_unused]] std::int64_t end, [[maybe_unused]] float* squares) {
 #if MIAFAST_TILES
-    column_squares(job.features, begin, end, squares);
+    return column_squares(job.features, begin, end, squares);
+#else
+    return 0;
 #endif
 }
 
-// Whether the first layer's units [begin, end), of one model after the other, lose nothing as digits.
+// Whether the first layer's units [begin, end), of one model after the other, lose nothing as digits beside
+// records of so many.
 inline bool digit_units_fit([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
-                            [[maybe_unused]] std::int64_t end, [[maybe_unused]] const float* squares,
+                            [[maybe_unused]] std::int64_t end, [[maybe_unused]] int parts,
+                            [[maybe_unused]] float terms, [[maybe_unused]] const float* squares,
                             [[maybe_unused]] Workspace& memory) {
 #if MIAFAST_TILES
     const Logits& weight = job.layers[0].weight;
     for (std::int64_t stop; begin < end; begin = stop) {
         const std::int64_t model = begin / weight.records, first = begin % weight.records;
         stop = std::min(end, begin - first + weight.records);
-        if (!units_may_be_digits(weight, model, first, stop - begin, squares, memory)) return false;
+        if (!units_may_be_digits(weight, model, first, stop - begin, parts, terms, squares, memory))
+            return false;
     }
 #endif
     return true;

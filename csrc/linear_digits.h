@@ -1,23 +1,29 @@
 // A first layer by AMX's products of 8-bit integers, which take half the time of bfloat16 ones. Every record
 // and every unit is its largest magnitude times whole numbers below 2^23, and those are three signed digits
-// of 8 bits. Of the nine products of digits the smallest is left out; the others are summed exactly, by order
-// of magnitude. Ootomo, Ozaki and Yokota 2024, "DGEMM on Integer Matrix Multiplication Unit".
+// of 8 bits; a record of small whole numbers (bits, grey values) is one digit, exactly. Of the nine products
+// of three digits the three smallest are left out; the others are summed exactly, by order of magnitude.
+// Ootomo, Ozaki and Yokota 2024, "DGEMM on Integer Matrix Multiplication Unit".
 //
-// Whole numbers hold what is small beside its row's largest less exactly than float32 does. What that costs a
-// sum of n products is a random error, of which the square is on average
-//     2^-48 / 3 (largest a^2 |b|^2 + largest b^2 |a|^2),
-// and what n roundings to float32 cost, where signs are mixed (else more), is
+// Whole numbers hold what is small beside its row's largest less exactly than float32 does. What they and the
+// products left out cost a sum of n products is a random error, of which the square is on average
+//     2^-48 / 3 (largest a^2 |b|^2 + largest b^2 |a|^2) + 2^-48 2/9 n largest a^2 largest b^2,
+// of a record a of one digit only 2^-48 / 3 largest b^2 |a|^2, and what n roundings to float32 cost, where
+// signs are mixed (else more), is
 //     2^-48 / 12.5 n sum a_k^2 b_k^2.
 // Digits are used where the first is no larger than the second: for every unit on the average of some
 // records, and for every record beside a unit whose weights are of one size. Part of linear_tiles.h.
 
-inline constexpr int digits = 3;
+inline constexpr int digits = 3;                     // of a float32
 inline constexpr float largest_whole = 127 * 65536;  // roundings do not bring a first digit to 128
-inline constexpr float error_ratio = 12.5f / 3;      // of the two
+inline constexpr float rounding_ratio = 12.5f / 3, product_ratio = 12.5f * 2 / 9;  // of the errors
 
 inline std::int64_t digit_steps(std::int64_t width) { return (width + 63) / 64; }
+// As many halves of 32 records are multiplied at once, the few digits of both or the many of one.
+constexpr std::int64_t digit_halves(int parts) { return parts == 1 ? 2 : 1; }
 // Words of 32 records or units: two halves, each step after step, digit after digit, a tile.
-inline std::int64_t digit_words(std::int64_t width) { return digit_steps(width) * digits * step_words; }
+inline std::int64_t digit_words(std::int64_t width, int parts) {
+    return digit_steps(width) * parts * step_words;
+}
 
 // Whether digits of a first layer are worth it, and sums of their products fit in 32 bits.
 inline bool digits_pay(const ConfidenceJob& job) {
@@ -30,19 +36,29 @@ inline bool digits_pay(const ConfidenceJob& job) {
 inline float whole_scale(float largest) { return largest > 0 ? largest_whole / largest : 0.0f; }
 inline bool whole_fits(float largest) { return largest == 0 || (largest > 0x1p-40f && largest < 0x1p40f); }
 
-// Digits of numbers that are already scaled, the largest first, in the lower bytes.
-inline void split_digits(F32 x, __m512i* each) {
-    const __m512i half = _mm512_set1_epi32(128);
-    each[2] = _mm512_cvtps_epi32((__m512)x);
-    each[1] = _mm512_srai_epi32(_mm512_add_epi32(each[2], half), 8);
-    each[0] = _mm512_srai_epi32(_mm512_add_epi32(each[1], half), 8);
+// Times this, and never more than 127, a number of no more than seven bits is whole.
+inline float digit_scale(float largest) {
+    if (largest == 0) return 0.0f;
+    int exponent;
+    std::frexp(largest, &exponent);
+    return std::ldexp(1.0f, 7 - exponent);
 }
 
-// Records as panels of digits, and what one of each is worth; returns whether all may be digits.
-inline bool digit_records(const Logits& x, const char* first, std::int64_t count, Workspace& memory,
-                          std::uint32_t* to, float* worth) {
+// Digits of numbers that are already scaled, the largest first, in the lower bytes.
+template <int parts>
+inline void split_digits(F32 x, __m512i* each) {
+    const __m512i half = _mm512_set1_epi32(128);
+    each[parts - 1] = _mm512_cvtps_epi32((__m512)x);
+    for (int part = parts - 1; part > 0; --part)
+        each[part - 1] = _mm512_srai_epi32(_mm512_add_epi32(each[part], half), 8);
+}
+
+// Records as panels of digits, and what the first digit of each is worth; returns whether all may be digits.
+template <int parts>
+inline bool digit_records_of(const Logits& x, const char* first, std::int64_t count, Workspace& memory,
+                             std::uint32_t* to, float* worth) {
     constexpr std::int64_t width = panel_width<float>;
-    const std::int64_t steps = digit_steps(x.classes), half = steps * digits * tile_words;
+    const std::int64_t steps = digit_steps(x.classes), half = steps * parts * tile_words;
     float* numbers = memory.take<float>(5, steps * 64 * width);
     std::fill(numbers + x.classes * width, numbers + steps * 64 * width, 0.0f);
     const __m512i byte = _mm512_set1_epi32(255);
@@ -50,7 +66,7 @@ inline bool digit_records(const Logits& x, const char* first, std::int64_t count
         const std::int64_t size = std::min(width, count - at);
         pack_panel(x, first, size, numbers);
         for (std::int64_t i = 0; i < tile_sides(size) * tile_side; i += lanes<F32>) {
-            F32 largest{}, squares{};
+            F32 largest{}, squares{}, rest{};
             for (std::int64_t k = 0; k < x.classes; ++k) {
                 const F32 own = load<F32>(numbers + k * width + i);
                 largest = max(abs(own), largest);
@@ -61,36 +77,50 @@ inline bool digit_records(const Logits& x, const char* first, std::int64_t count
             store<F32>(sum, squares);
             for (std::int64_t lane = 0; lane < lanes<F32>; ++lane) {
                 const float own = scale[lane];
-                if (!whole_fits(own) || !(sum[lane] >= 1.5f * error_ratio * own * own)) return false;
-                worth[at + i + lane] = own / largest_whole;
-                scale[lane] = whole_scale(own);
+                if (!whole_fits(own)) return false;
+                if (parts > 1 && !(sum[lane] >= 1.5f * (rounding_ratio + product_ratio) * own * own))
+                    return false;
+                scale[lane] = parts > 1 ? whole_scale(own) : digit_scale(own);
+                worth[at + i + lane] = scale[lane] == 0 ? 0 : (parts > 1 ? 65536 : 1) / scale[lane];
             }
             const F32 by = load<F32>(scale);
             std::uint32_t* column = to + (at + i) / lanes<F32> * half;
             for (std::int64_t k = 0; k < steps * 64; k += 4, column += lanes<F32>) {
-                if (k && k % 64 == 0) column += (digits - 1) * tile_words;
-                __m512i each[4][digits];
-                for (int next = 0; next < 4; ++next)
-                    split_digits(load<F32>(numbers + (k + next) * width + i) * by, each[next]);
-                for (int digit = 0; digit < digits; ++digit) {
+                if (k && k % 64 == 0) column += (parts - 1) * tile_words;
+                __m512i each[4][parts];
+                for (int next = 0; next < 4; ++next) {
+                    const F32 whole = load<F32>(numbers + (k + next) * width + i) * by;
+                    split_digits<parts>(whole, each[next]);
+                    if (parts == 1) rest += abs(whole - (F32)_mm512_cvtepi32_ps(each[next][0]));
+                }
+                for (int part = 0; part < parts; ++part) {
                     const __m512i low =
-                        _mm512_or_si512(_mm512_and_si512(each[0][digit], byte),
-                                        _mm512_slli_epi32(_mm512_and_si512(each[1][digit], byte), 8));
+                        _mm512_or_si512(_mm512_and_si512(each[0][part], byte),
+                                        _mm512_slli_epi32(_mm512_and_si512(each[1][part], byte), 8));
                     const __m512i high =
-                        _mm512_or_si512(_mm512_slli_epi32(_mm512_and_si512(each[2][digit], byte), 16),
-                                        _mm512_slli_epi32(each[3][digit], 24));
-                    _mm512_storeu_si512(column + digit * tile_words, _mm512_or_si512(low, high));
+                        _mm512_or_si512(_mm512_slli_epi32(_mm512_and_si512(each[2][part], byte), 16),
+                                        _mm512_slli_epi32(each[3][part], 24));
+                    _mm512_storeu_si512(column + part * tile_words, _mm512_or_si512(low, high));
                 }
             }
+            if (parts == 1 && max_of_lanes(rest) != 0.0f) return false;
         }
     }
     return true;
 }
 
-// The mean square of every column over some records, each divided by its largest magnitude.
-inline void column_squares(const Logits& x, std::int64_t begin, std::int64_t end, float* squares) {
+inline bool digit_records(const Logits& x, const char* first, std::int64_t count, int parts,
+                          Workspace& memory, std::uint32_t* to, float* worth) {
+    return parts == 1 ? digit_records_of<1>(x, first, count, memory, to, worth)
+                      : digit_records_of<digits>(x, first, count, memory, to, worth);
+}
+
+// The mean square of every column over some records, each divided by its largest magnitude; returns how many
+// of a record's numbers are not 0 on average.
+inline float column_squares(const Logits& x, std::int64_t begin, std::int64_t end, float* squares) {
     const std::int64_t count = std::min<std::int64_t>(256, end - begin);
     std::vector<float> row(x.classes);
+    float terms = 0;
     std::fill(squares, squares + x.classes, 0.0f);
     for (std::int64_t i = 0; i < count; ++i) {
         Logits one = x;
@@ -100,13 +130,17 @@ inline void column_squares(const Logits& x, std::int64_t begin, std::int64_t end
         float largest = 0;
         for (const float each : row) largest = std::max(largest, std::abs(each));
         const float scale = largest > 0 ? 1 / largest : 0;
-        for (std::int64_t k = 0; k < x.classes; ++k) squares[k] += row[k] * scale * (row[k] * scale) / count;
+        for (std::int64_t k = 0; k < x.classes; ++k) {
+            squares[k] += row[k] * scale * (row[k] * scale) / count;
+            terms += row[k] != 0;
+        }
     }
+    return terms / count;
 }
 
 template <typename Stored>
-inline bool units_may_be_digits_in(const Logits& weight, const char* from, std::int64_t units,
-                                   const float* squares, float* row) {
+inline bool units_may_be_digits_in(const Logits& weight, const char* from, std::int64_t units, int parts,
+                                   float terms, const float* squares, float* row) {
     const std::int64_t width = weight.classes;
     F32 total{};
     for (std::int64_t k = 0; k < width; k += lanes<F32>) total += load<F32>(squares + k);
@@ -119,23 +153,26 @@ inline bool units_may_be_digits_in(const Logits& weight, const char* from, std::
             own += x * x;
             product += x * x * load<F32>(squares + k);
         }
-        const float most = max_of_lanes(largest);
-        if (!whole_fits(most) || !(width * sum_of_lanes(product) >=
-                                   error_ratio * (sum_of_lanes(own) + most * most * sum_of_lanes(total))))
+        const float most = max_of_lanes(largest),
+                    of_unit = rounding_ratio * most * most * sum_of_lanes(total),
+                    of_records = rounding_ratio * sum_of_lanes(own) + product_ratio * terms * most * most;
+        if (!whole_fits(most) || !(terms * sum_of_lanes(product) >= of_unit + (parts > 1 ? of_records : 0)))
             return false;
     }
     return true;
 }
 
-// Whether these units of a first layer may be digits; squares are padded with 0 to whole vectors.
+// Whether these units of a first layer may be digits beside records of so many; squares are padded with 0 to
+// whole vectors.
 inline bool units_may_be_digits(const Logits& weight, std::int64_t model, std::int64_t first,
-                                std::int64_t units, const float* squares, Workspace& memory) {
+                                std::int64_t units, int parts, float terms, const float* squares,
+                                Workspace& memory) {
     float* row = memory.take<float>(11, digit_steps(weight.classes) * 64);
     std::fill(row + weight.classes, row + digit_steps(weight.classes) * 64, 0.0f);
     const char* from = weight.model_start(model) + first * weight.record_stride;
     if (weight.storage == Storage::float32)
-        return units_may_be_digits_in<float>(weight, from, units, squares, row);
-    return units_may_be_digits_in<Float16>(weight, from, units, squares, row);
+        return units_may_be_digits_in<float>(weight, from, units, parts, terms, squares, row);
+    return units_may_be_digits_in<Float16>(weight, from, units, parts, terms, squares, row);
 }
 
 template <typename Stored>
@@ -152,11 +189,11 @@ inline void digit_weights(const Logits& weight, const char* from, std::int64_t u
         for (std::int64_t k = 0; k < steps * 64; k += lanes<F32>)
             magnitude = max(abs(load<F32>(row + k)), magnitude);
         const float largest = max_of_lanes(magnitude), scale = whole_scale(largest);
-        worth[unit] = largest / largest_whole;
+        worth[unit] = largest / 127;
         std::uint32_t* to = words + unit / 16 * half + unit % 16 * 16;
         for (std::int64_t k = 0; k < steps * 64; k += lanes<F32>) {
             __m512i each[digits];
-            split_digits(load<F32>(row + k) * scale, each);
+            split_digits<digits>(load<F32>(row + k) * scale, each);
             std::uint32_t* place = to + k / 64 * digits * tile_words + k % 64 / 4;
             for (int digit = 0; digit < digits; ++digit)
                 _mm_storeu_si128(reinterpret_cast<__m128i*>(place + digit * tile_words),
@@ -165,82 +202,142 @@ inline void digit_weights(const Logits& weight, const char* from, std::int64_t u
     }
 }
 
-// Sums of products of 16 units' digits and 16 records' that wait to become floats.
+// Sums of products of 16 units' digits and 16 records', or twice 16, that wait to become floats.
 struct DigitSums {
-    alignas(64) std::int32_t orders[4][16][16];  // of magnitude, the largest first
+    alignas(64) std::int32_t orders[2][digits][16][16];  // of magnitude, the largest first
     const float *biases, *unit_worth, *record_worth;
-    float* to;  // rows of 32 records
+    std::int64_t unit, record;  // the first ones
 
-    void finish(std::int64_t begin, std::int64_t end) const {
-        const F32 worth = load<F32>(record_worth) * 0x1p32f;
-        for (std::int64_t row = begin; row < end; ++row) {
-            F32 sum{};
-            for (int order = 3; order >= 0; --order)
-                sum = sum * 0x1p-8f + (F32)_mm512_cvtepi32_ps(_mm512_load_si512(orders[order][row]));
-            store<F32>(to + row * tile_side,
-                       sum * (worth * unit_worth[row]) + load<F32>(biases + row * lanes<F32>));
-        }
+    F32 at(std::int64_t half, std::int64_t row) const {
+        F32 sum{};
+        for (int order = digits - 1; order >= 0; --order)
+            sum = sum * 0x1p-8f + (F32)_mm512_cvtepi32_ps(_mm512_load_si512(orders[half][order][row]));
+        return sum * (load<F32>(record_worth + 16 * half) * unit_worth[row]) +
+               load<F32>(biases + row * lanes<F32>);
     }
 };
 
-// The products of 16 units and 16 records. Meanwhile the sums before become floats, and so many cache lines
-// a step are fetched from `ahead` on.
+// The products of 16 units and so many halves of 16 records. Meanwhile the sums before are finished, two
+// units' at a time, and so many cache lines a step are fetched from `ahead` on.
+template <int parts, typename Finish>
 MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const std::uint32_t* right,
                                              std::int64_t steps, DigitSums& sums, const DigitSums* before,
-                                             const std::uint32_t* ahead, std::int64_t lines) {
-    const std::int64_t rows = (16 + steps - 1) / steps;
+                                             const Finish& finish, const std::uint32_t* ahead,
+                                             std::int64_t lines) {
+    const std::uint32_t* second = right + steps * parts * tile_words;
+    const std::int64_t all = 8 * digit_halves(parts), some = (all + steps - 1) / steps;
     asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
-    _tile_zero(3);
+    if (parts == 1) {
+        _tile_zero(3);
+        _tile_zero(4);
+        _tile_zero(5);
+    }
     for (std::int64_t step = 0; step < steps; ++step) {
-        _tile_loadd(4, left, 64);
-        _tile_loadd(7, right, 64);
-        _tile_dpbssd(0, 4, 7);
-        _tile_loadd(5, left + tile_words, 64);
-        _tile_dpbssd(1, 5, 7);
-        _tile_loadd(6, left + 2 * tile_words, 64);
-        _tile_dpbssd(2, 6, 7);
-        _tile_loadd(7, right + tile_words, 64);
-        _tile_dpbssd(3, 6, 7);
-        _tile_dpbssd(2, 5, 7);
-        _tile_dpbssd(1, 4, 7);
-        _tile_loadd(7, right + 2 * tile_words, 64);
-        _tile_dpbssd(2, 4, 7);
-        _tile_dpbssd(3, 5, 7);
+        if (parts == 1) {
+            _tile_loadd(7, left, 64);
+            _tile_loadd(6, right, 64);
+            _tile_dpbssd(0, 7, 6);
+            _tile_loadd(6, second, 64);
+            _tile_dpbssd(3, 7, 6);
+            _tile_loadd(7, left + tile_words, 64);
+            _tile_dpbssd(4, 7, 6);
+            _tile_loadd(6, right, 64);
+            _tile_dpbssd(1, 7, 6);
+            _tile_loadd(7, left + 2 * tile_words, 64);
+            _tile_dpbssd(2, 7, 6);
+            _tile_loadd(6, second, 64);
+            _tile_dpbssd(5, 7, 6);
+            second += tile_words;
+        } else {
+            _tile_loadd(6, left + 2 * tile_words, 64);
+            _tile_loadd(7, right, 64);
+            _tile_dpbssd(2, 6, 7);
+            _tile_loadd(5, left + tile_words, 64);
+            _tile_dpbssd(1, 5, 7);
+            _tile_loadd(4, left, 64);
+            _tile_dpbssd(0, 4, 7);
+            _tile_loadd(7, right + tile_words, 64);
+            _tile_dpbssd(2, 5, 7);
+            _tile_dpbssd(1, 4, 7);
+            _tile_loadd(7, right + 2 * tile_words, 64);
+            _tile_dpbssd(2, 4, 7);
+        }
         left += digits * tile_words;
-        right += digits * tile_words;
-        if (before)
-            before->finish(std::min<std::int64_t>(16, step * rows),
-                           std::min<std::int64_t>(16, (step + 1) * rows));
+        right += parts * tile_words;
+        if (before) finish(*before, std::min(all, step * some), std::min(all, (step + 1) * some));
         for (std::int64_t line = 0; line < lines; ++line, ahead += 16) MIAFAST_PREFETCH(ahead);
     }
-    _tile_stored(0, sums.orders[0], 64);
-    _tile_stored(1, sums.orders[1], 64);
-    _tile_stored(2, sums.orders[2], 64);
-    _tile_stored(3, sums.orders[3], 64);
+    _tile_stored(0, sums.orders[0][0], 64);
+    _tile_stored(1, sums.orders[0][1], 64);
+    _tile_stored(2, sums.orders[0][2], 64);
+    if (parts == 1) {
+        _tile_stored(3, sums.orders[1][0], 64);
+        _tile_stored(4, sums.orders[1][1], 64);
+        _tile_stored(5, sums.orders[1][2], 64);
+    }
     asm volatile("" ::: "memory");
 }
 
-// sums [units][32 records] = bias + a block's weights times a panel's records, 16 units after the other. One
-// half of the records after the other stays in the first-level cache while all units pass.
+// A block's weights times a panel's records, 16 units after the other; what becomes of the sums is
+// `finish`'s. As many halves of the records as stay in the first-level cache are multiplied while all units
+// pass.
+template <int parts, typename Finish>
 inline void multiply_digit_block(const TileBlock& block, std::int64_t units, const std::uint32_t* right,
-                                 const float* record_worth, std::int64_t steps, float* sums,
+                                 const float* record_worth, std::int64_t steps, const Finish& finish,
                                  const std::uint32_t* ahead, std::int64_t lines) {
-    const std::int64_t half = steps * digits * tile_words;
+    constexpr std::int64_t together = 16 * digit_halves(parts);
     DigitSums pair[2], *now = pair, *before = nullptr;
-    for (std::int64_t across = 0; across < tile_side; across += 16)
+    for (std::int64_t record = 0; record < tile_side; record += together)
         for (std::int64_t unit = 0; unit < units; unit += 16) {
             now->biases = block.biases + unit * lanes<F32>;
             now->unit_worth = block.worth + unit;
-            now->record_worth = record_worth + across;
-            now->to = sums + unit * tile_side + across;
-            multiply_digits(block.words + unit / 16 * half, right + across / 16 * half, steps, *now, before,
-                            ahead, lines);
+            now->record_worth = record_worth + record;
+            now->unit = unit;
+            now->record = record;
+            multiply_digits<parts>(block.words + unit * steps * digits * lanes<F32>,
+                                   right + record * steps * parts * lanes<F32>, steps, *now, before, finish,
+                                   ahead, lines);
             ahead += steps * lines * 16;
             before = now;
             now = pair + (now == pair);
         }
-    before->finish(0, 16);
+    finish(*before, 0, together / 2);
+}
+
+// As multiply_digit_block, into sums [units][32 records].
+template <int parts>
+inline void digit_outputs(const TileBlock& block, std::int64_t units, const std::uint32_t* right,
+                          const float* record_worth, std::int64_t steps, float* outputs,
+                          const std::uint32_t* ahead, std::int64_t lines) {
+    const auto finish = [outputs](const DigitSums& sums, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+            for (std::int64_t row = i % 8 * 2; row < i % 8 * 2 + 2; ++row)
+                store<F32>(outputs + (sums.unit + row) * tile_side + sums.record + i / 8 * 16,
+                           sums.at(i / 8, row));
+    };
+    multiply_digit_block<parts>(block, units, right, record_worth, steps, finish, ahead, lines);
+}
+
+// As multiply_digit_block, activated, as the panel that they are to the next layer.
+template <int parts>
+inline void digit_hidden(const TileBlock& block, std::int64_t units, const std::uint32_t* right,
+                         const float* record_worth, std::int64_t steps, bool tanh, Magnitude& magnitude,
+                         std::uint32_t* panel, const std::uint32_t* ahead, std::int64_t lines) {
+    Magnitude own = magnitude;
+    const auto finish = [tanh, panel, &own](const DigitSums& sums, std::int64_t begin, std::int64_t end) {
+        std::uint32_t* to = panel + sums.unit / tile_side * float_parts * step_words +
+                            sums.unit % tile_side / 2 * lanes<F32> + sums.record / 16 * tile_words;
+        for (std::int64_t i = begin; i < end; ++i) {
+            const F32 low = activated(tanh, sums.at(i / 8, i % 8 * 2)),
+                      high = activated(tanh, sums.at(i / 8, i % 8 * 2 + 1));
+            own.see(low);
+            own.see(high);
+            split_pair<float_parts>(low, high, to + i / 8 * tile_words + i % 8 * lanes<F32>);
+        }
+    };
+    multiply_digit_block<parts>(block, units, right, record_worth, steps, finish, ahead, lines);
+    magnitude = own;
 }

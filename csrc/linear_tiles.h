@@ -100,7 +100,7 @@ inline bool split_records(const Logits& x, const char* first, std::int64_t count
 struct TileBlock {
     std::int64_t first, units;
     const std::uint32_t* words;
-    const float *biases, *worth;  // worth: of digits
+    const float *biases, *worth;  // worth: of first digits
 };
 
 template <typename Stored>
@@ -136,13 +136,18 @@ inline bool split_weights(const Logits& weight, const char* from, std::int64_t u
 
 #include "linear_digits.h"
 
-// Words of 32 records or units, of so many parts or, of 0, of digits.
-inline std::int64_t panel_words(std::int64_t width, int parts) {
-    return parts ? side_words(width, parts) : digit_words(width);
+// Words of 32 records or units.
+inline std::int64_t panel_words(std::int64_t width, Split into) {
+    return into.digits ? digit_words(width, into.parts) : side_words(width, into.parts);
+}
+
+// What a layer's weights are split into beside records that are split so.
+inline Split weight_split(const Logits& weight, Split records) {
+    return records.digits ? Split{digits, true} : Split{parts_of(weight), false};
 }
 
 // Returns whether the weights fit.
-inline bool split_block(const Affine& layer, std::int64_t model, int parts, std::size_t slot,
+inline bool split_block(const Affine& layer, std::int64_t model, Split into, std::size_t slot,
                         Workspace& memory, TileBlock& block) {
     const Logits& weight = layer.weight;
     const std::int64_t groups = tile_sides(block.units), room = groups * tile_side;
@@ -156,13 +161,13 @@ inline bool split_block(const Affine& layer, std::int64_t model, int parts, std:
     }
     for (std::int64_t unit = 0; unit < room; ++unit)
         std::fill_n(biases + unit * lanes<F32>, lanes<F32>, each[unit]);
-    std::uint32_t* words = memory.take<std::uint32_t>(slot + 1, groups * panel_words(weight.classes, parts));
+    std::uint32_t* words = memory.take<std::uint32_t>(slot + 1, groups * panel_words(weight.classes, into));
     float *row = memory.take<float>(11, digit_steps(weight.classes) * 64), *worth = each + room;
     const char* start = weight.model_start(model) + block.first * weight.record_stride;
     block.words = words;
     block.biases = biases;
     block.worth = worth;
-    if (!parts) {
+    if (into.digits) {
         if (weight.storage == Storage::float32)
             digit_weights<float>(weight, start, block.units, row, words, worth);
         else
