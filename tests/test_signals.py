@@ -15,7 +15,7 @@ from scipy import special
 import miafast as mf
 from miafast import _native
 from miafast.ops.dispatch import BFLOAT16
-from tests.cases import logits_cases
+from tests.cases.logits import logits_cases
 from tests.test_ops import test_twin_agrees_with_the_truth as twin_agrees_with_the_truth
 
 OPS = [mf.logit_confidence, mf.signals]

@@ -1,0 +1,98 @@
+"""Steps of stacked perceptrons: mlp_steps and dp_sgd_steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tests.cases.registry import Case, cases
+
+
+def _mlp_case(
+    name: str, widths: tuple[int, ...], *, models: int = 3, steps: int = 3, batch: int = 8, as_bytes: bool = False,
+    **options: Any,
+) -> Case:  # fmt: skip
+    draw = np.random.default_rng(len(name))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
+    weights = draw.normal(size=(models, parameters)).astype(np.float32) / np.sqrt(np.float32(widths[0]))
+    first, second = 0.01 * weights[::-1], 0.01 * weights**2
+    x = draw.integers(0, 256, (40, widths[0])).astype(np.uint8) if as_bytes else draw.normal(size=(40, widths[0]))
+    args = (
+        weights, first, second, x if as_bytes else x.astype(np.float32), draw.integers(0, widths[-1], 40),
+        draw.integers(0, 40, (models, steps, batch)), np.maximum(steps - np.arange(models), 0),
+        0.05 * draw.random((models, steps)), draw.integers(0, 2**32, models, dtype=np.uint32),
+    )  # fmt: skip
+    plain = {
+        "taken": 5, "activation": "relu", "optimizer": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
+        "dropout": 0.0, "label_smoothing": 0.0, "bfloat16": False, "scale": 1.0, "shift": 0.0,
+    }  # fmt: skip
+    return Case(name, args, {"widths": widths, **plain, **options})
+
+
+def _mlp_tolerance(case: Case, expected: np.ndarray) -> float:
+    return (2e-3 if case.kwargs["bfloat16"] else 2e-6) * max(1.0, float(np.abs(expected).max(initial=0.0)))
+
+
+@cases("mlp_steps", tolerance=_mlp_tolerance)
+def _mlp_steps() -> Iterator[Case]:
+    everything = {"dropout": 0.3, "label_smoothing": 0.1, "weight_decay": 0.01}
+    yield _mlp_case("logistic", (5, 3))
+    yield _mlp_case("one-class", (5, 4, 1))
+    yield _mlp_case("two-layers", (17, 33, 10), batch=10)
+    yield _mlp_case("three-layers", (40, 64, 16, 70), batch=32)
+    yield _mlp_case("multiples-of-the-tile", (64, 128, 48), batch=32)
+    yield _mlp_case("wide-and-deep", (300, 144, 30, 20), batch=7)
+    yield _mlp_case("no-models", (5, 4, 3), models=0)
+    yield _mlp_case("no-steps", (5, 4, 3), steps=0)
+    yield _mlp_case("one-record", (5, 4, 3), batch=1)
+    yield _mlp_case("bytes", (20, 12, 5), as_bytes=True, scale=1 / 255, shift=-0.5, momentum=0.9)
+    yield _mlp_case("momentum", (20, 12, 5), momentum=0.9, **everything)
+    yield _mlp_case("nesterov", (20, 12, 5), momentum=0.9, nesterov=True, activation="tanh", **everything)
+    yield _mlp_case("adam", (20, 12, 5), optimizer="adam", **everything)
+    yield _mlp_case("adamw", (20, 12, 18, 5), optimizer="adamw", activation="tanh", **everything)
+    yield _mlp_case("bfloat16", (65, 40, 18, 33), batch=33, bfloat16=True)
+    yield _mlp_case("bfloat16-multiples", (64, 128, 96), batch=32, bfloat16=True, momentum=0.9)
+    yield _mlp_case("bfloat16-options", (20, 12, 5), bfloat16=True, activation="tanh", momentum=0.9, **everything)
+    yield _mlp_case("large-inputs", (20, 12, 5), scale=1e4, shift=0.0)
+
+
+def _private_case(name: str, widths: tuple[int, ...], *, rate: float = 0.3, as_bytes: bool = False, models: int = 3,
+                  steps: int = 3, records: int = 90, **options: Any) -> Case:  # fmt: skip
+    draw = np.random.default_rng(len(name))
+    parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
+    weights = draw.normal(size=(models, parameters)).astype(np.float32) / np.sqrt(np.float32(widths[0]))
+    x = (
+        draw.integers(0, 256, (records, widths[0])).astype(np.uint8)
+        if as_bytes
+        else draw.normal(size=(records, widths[0]))
+    )
+    args = (
+        weights, x if as_bytes else x.astype(np.float32), draw.integers(0, widths[-1], records),
+        draw.random((models, records)) < 0.7, draw.integers(0, 2**32, (models, 2), dtype=np.uint32),
+        draw.random(steps).astype(np.float32), np.array([0, parameters - 1, parameters // 2, 0]),
+        draw.random((models, 4)) < 0.6,
+    )  # fmt: skip
+    plain = {
+        "taken": 4, "sample_rate": rate, "clip": 1.0, "learning_rate": 0.5, "expected_batch": max(1.0, rate * records),
+        "activation": "tanh", "clipping": "record", "scale": 1.0, "shift": 0.0,
+    }  # fmt: skip
+    return Case(name, args, {"widths": widths, **plain, **options})
+
+
+@cases("dp_sgd_steps", tolerance=lambda case, expected: 2e-6 * max(1.0, float(np.abs(expected).max(initial=0.0))))
+def _dp_sgd_steps() -> Iterator[Case]:
+    yield _private_case("logistic", (5, 3))
+    yield _private_case("one-class", (5, 4, 1))
+    yield _private_case("two-layers", (17, 33, 10))
+    yield _private_case("three-layers", (40, 64, 16, 70), activation="relu")
+    yield _private_case("all-sampled-in-several-parts", (20, 12, 5), rate=1.0, records=700)
+    yield _private_case("hardly-anybody-sampled", (5, 4, 3), rate=1e-3)
+    yield _private_case("bytes", (20, 12, 5), as_bytes=True, scale=1 / 255, shift=-0.5)
+    yield _private_case("nothing-clipped", (17, 33, 10), clip=1e6)
+    yield _private_case("clipped-hard", (17, 33, 10), clip=1e-3)
+    yield _private_case("clips-the-mean", (17, 33, 10), clipping="batch", clip=0.05)
+    yield _private_case("no-models", (5, 4, 3), models=0)
+    yield _private_case("no-steps", (5, 4, 3), steps=0)
