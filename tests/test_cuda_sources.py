@@ -29,15 +29,17 @@ SOURCES = Path(__file__).parents[1] / "csrc" / "cuda"
 HERE = Path(__file__).parent
 
 
-#: Source -> what comes before and after the types of the kernels in it that cases launch.
+#: Source -> the kernels in it that cases launch.
 PARTS = {
-    "lira_leave_one_out": [("scores_kernel", f", {kind}") for kind in ("false, false", "false, true", "true, false")],
-    "lira_moments": [("moments_kernel", f", {pooling}") for pooling in (1, 2, 3)],
+    "lira_leave_one_out": [
+        f"scores_kernel<{{types}}, {kind}, {{run}}>" for kind in ("false, false", "false, true", "true, false")
+    ],
+    "lira_moments": [f"moments_kernel<{{types}}, {pooling}, {{run}}, {{lanes}}>" for pooling in (1, 2, 3)],
 }
 
 
-def _instances(name: str, types: str, run: int) -> list[str]:
-    return [f"{kernel}<{types}{kind}, {run}>" for kernel, kind in PARTS[name]]
+def _instances(name: str, types: str, run: int, lanes: int) -> list[str]:
+    return [each.format(types=types, run=run, lanes=lanes) for each in PARTS[name]]
 
 
 #: Source -> the instances that the cases launch, with as few models to a thread as below.
@@ -46,7 +48,7 @@ KERNELS = {
         kernel
         for types in ("float, float", "double, double", "Half, float", "BFloat16, float")
         for run in ((4, 16) if types == "float, float" else (4,))
-        for kernel in _instances(name, types, run)
+        for kernel in _instances(name, types, run, 4)
     ]
     for name in PARTS
 }
@@ -68,7 +70,7 @@ def _nvrtc() -> ctypes.CDLL:
 def test_source_compiles_for_hopper(name: str) -> None:
     nvrtc, program = _nvrtc(), ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
-    kernels = [*KERNELS[name][::3], *_instances(name, "float, float", 32)]
+    kernels = [*KERNELS[name][::3], *_instances(name, "float, float", 32, 32)]
     for kernel in kernels:
         assert nvrtc.nvrtcAddNameExpression(program, kernel.encode()) == 0
     options = [b"--gpu-architecture=sm_90", *(each.encode() for each in OPTIONS)]

@@ -4,11 +4,21 @@
 #include "lira_side.h"
 #include "lira_tails.h"
 
-// `Tables` of miafast/ops/triton/lira_rules.py: [rules (target, side)], above [rules, queries], [rules,
-// columns].
+// `Tables` of miafast/ops/triton/lira_rules.py, what is looked up together side by side: of a rule (target,
+// side) and a query, and of a rule and a number of models.
+template <typename Real>
+struct alignas(16) OfRule {
+    Real student, keep, above, half;  // half: of no models
+};
+template <typename Real>
+struct alignas(2 * sizeof(Real)) OfCount {
+    Real constant, ratio;
+};
+
 template <typename Real>
 struct Tables {
-    const Real *student, *keep, *above, *constant, *ratio, *half;
+    const OfRule<Real>* rules;    // [rules, queries]
+    const OfCount<Real>* counts;  // [rules, columns]
     int queries, columns;
     Real floor;
 };
@@ -19,13 +29,16 @@ struct Rule {
     Real constant, ratio, keep, above, half;
     bool student;
 
-    Rule(const Tables<Real>& tables, Offset row, int query, int n)
-        : constant(tables.constant[row * tables.columns + n]),
-          ratio(tables.ratio[row * tables.columns + n]),
-          keep(tables.keep[row]),
-          above(tables.above[row * tables.queries + query]),
-          half(tables.half[row * tables.columns] + n * static_cast<Real>(0.5)),
-          student(tables.student[row] != 0) {}
+    Rule(const Tables<Real>& tables, Offset row, int query, int n) {
+        const OfRule<Real> rule = tables.rules[row * tables.queries + query];
+        const OfCount<Real> count = tables.counts[row * tables.columns + n];
+        constant = count.constant;
+        ratio = count.ratio;
+        keep = rule.keep;
+        above = rule.above;
+        half = rule.half + n * static_cast<Real>(0.5);
+        student = rule.student != 0;
+    }
 
     Real scale(Real squares, Real floor) const {
         const Real found = keep * squares + above;
@@ -45,7 +58,7 @@ inline Real term(const Rule<Real>& rule, Measured<Real> at, Real floor, bool low
         return static_cast<Real>(log_student_cdf(z * sqrt(dof), dof / 2,
                                                  0.5 * log(static_cast<double>(rule.ratio)) - rule.constant));
     }
-    const Real z = at.distance * at.distance * rule.ratio / scale;
+    const Real z = at.distance * at.distance * rule.ratio * reciprocal(scale);
     return rule.constant - HALF_LOG_2<Real> * quick_log2(scale) + not_finite -
            (rule.student ? rule.half * log1p(z) : static_cast<Real>(0.5) * z);
 }

@@ -9,6 +9,7 @@ template <typename Real>
 struct Side {
     int n;
     Real near, rest, squares;
+    Real over_others;  // 1 / (n - 1)
     double middle[3];
 };
 
@@ -76,7 +77,7 @@ inline Measured<Real> measure(const Column<Stored>& column, int bit, const Side<
     const Real d = x - side.near - side.rest;
     Measured<Real> found{d, side.squares};
     if (gone && side.n > 1) {
-        const Real e = y - side.near - side.rest, step = e / (side.n - 1);
+        const Real e = y - side.near - side.rest, step = e * side.over_others;
         found = {d + step, side.squares - e * (e + step)};
         if (found.squares < least_left(side.squares) || !is_finite(y))
             found = measure_anew(column, bit, side.n, side.near, x, y);

@@ -50,7 +50,7 @@ inline float quick_log2(float x) {
     return log2(x);
 #endif
 }
-inline double quick_log2(double x) { return log2(x); }
+__noinline__ double quick_log2(double x) { return log2(x); }
 inline float reciprocal(float x) {
 #ifdef __CUDA_ARCH__
     asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(x));

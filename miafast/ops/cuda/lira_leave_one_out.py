@@ -11,15 +11,15 @@ from miafast.ops.cuda.source import launch, type_of
 from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.lira import POOLINGS, verdict_of
 from miafast.ops.triton.lira_leave_one_out import lira_leave_one_out as by_triton
-from miafast.ops.triton.lira_rules import log_variance_shift, priors_of, tables
+from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of, tables
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 #: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads,
 #: shared memory (which every GPU since Ampere has) and models of a block.
 LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED, MOST_MODELS = 32, 8, 32, 256, 96 * 1024, 1024
 
-#: Most blocks that keep sums of their own (an H100 holds half as many at once), and a block's bytes of sums per model.
-PROGRAMS, SUMS = 792, 2 * 4 * 8
+#: Most blocks that keep sums of their own (an H100 holds a third as many at once).
+PROGRAMS = 792
 
 #: What `verdict_of` says of OUT's lower tail.
 LOWER_TAIL = 1
@@ -48,12 +48,12 @@ def lira_leave_one_out(
     same = fixed_counts(in_mask)
     rules = tables(priors_of(_moments(shadow, in_mask, same, variance), variance, mode), variance, models)
     shape, median, verdict = block_for(models, scores.element_size()), center == "median", verdict_of(mode, tail)
-    plain = variance == "per-record" and not median and verdict != LOWER_TAIL
+    quick = variance == "per-record" and not median and verdict != LOWER_TAIL
     launch(
         "lira_leave_one_out",
-        f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {_bool(median)}, {_bool(plain)}, {shape.run}>",
+        f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {_bool(median)}, {_bool(quick)}, {shape.run}>",
         (
-            shadow, in_mask.view(torch.uint8), same, *(each.to(real) for each in rules), scores, np.int32(models),
+            shadow, in_mask.view(torch.uint8), same, *_together(rules, real), scores, np.int32(models),
             np.int64(records), np.int32(queries), *map(np.int64, (*shadow.stride(), *in_mask.stride())),
             np.int32(0 if variance == "per-record" else 2), np.float64(VARIANCE_FLOOR),
             np.int32(verdict),
@@ -71,12 +71,13 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
     if variance == "per-record":
         return torch.zeros(1, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     is_double = shadow.dtype == torch.float64
-    shape, real = block_for(models, 8 if is_double else 4, beside=models * SUMS), "double" if is_double else "float"
+    signals = 2 if variance == "total" else 1
+    shape, real = block_for(models, 8 if is_double else 4, signals=signals), "double" if is_double else "float"
     programs = min(-(-records // shape.lanes), PROGRAMS)
     moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     launch(
         "lira_moments",
-        f"moments_kernel<{type_of(shadow)}, {real}, {POOLINGS[variance]}, {shape.run}>",
+        f"moments_kernel<{type_of(shadow)}, {real}, {POOLINGS[variance]}, {shape.run}, {shape.lanes}>",
         (
             shadow, in_mask.view(torch.uint8), same, *log_variance_shift(models, shadow.device), moments,
             np.int32(programs), np.int32(models), np.int64(records), np.int32(queries),
@@ -87,6 +88,15 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
         shared=shape.shared,
     )  # fmt: skip
     return moments.sum(0)
+
+
+def _together(rules: Tables, real: Any) -> tuple[Any, Any]:
+    """What the kernel looks up at once: [targets, 2, queries, 4] of a rule, [targets, 2, models + 1, 2] by number."""
+    student, keep, half = (
+        each.expand_as(rules.above) for each in (rules.student[..., None], rules.keep[..., None], rules.half[..., :1])
+    )
+    by_rule = torch.stack((student, keep, rules.above, half), -1)
+    return by_rule.to(real), torch.stack((rules.constant, rules.ratio), -1).to(real)
 
 
 def _bool(value: bool) -> str:
@@ -102,20 +112,20 @@ class Block(NamedTuple):
     shared: int
 
 
-def block_for(models: int, size: int, *, beside: int = 0) -> Block:
-    """As many records, a power of two, as a block holds with all their models, for results of ``size`` bytes.
+def block_for(models: int, size: int, *, signals: int = 1) -> Block:
+    """As many records, a power of two, as a block holds, for results of ``size`` bytes.
 
-    ``beside`` are other bytes of its shared memory.
+    ``signals`` are the numbers per model and record in its shared memory.
 
     >>> block_for(256, 4)
-    Block(lanes=32, sharing=8, run=32, shared=38912)
-    >>> block_for(1024, 8, beside=1024 * SUMS).lanes
-    2
+    Block(lanes=32, sharing=8, run=32, shared=43008)
+    >>> block_for(1024, 8, signals=2).lanes
+    4
     """
     sharing = max(SHARING, -(-models // RUN))
     run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
-    each = 4 * 8 + 2 * size + 4 * sharing * size + models * size + 6 * 4  # as `Shared` in the source lays it out
+    each = (10 + (8 + signals * run) * sharing) * size + 6 * 4  # as `Shared` in the source lays it out
     lanes = LANES
-    while lanes > 1 and (beside + lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
+    while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
         lanes //= 2
-    return Block(lanes, sharing, run, beside + lanes * each)
+    return Block(lanes, sharing, run, lanes * each)
