@@ -28,7 +28,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     if (!input.words) {
         const char* first = x.model_start(model) + begin * x.record_stride;
         auto* own = memory.take<std::uint32_t>(8, padded / tile_side * side_words(x.classes, float_parts));
-        input = {own, {1, false}, nullptr};
+        input = {own, {1, false}, nullptr, {}};
         if (!split_records(x, first, count, 1, memory, own)) {
             input.into.parts = float_parts;
             if (!split_records(x, first, count, float_parts, memory, own)) return {};
@@ -68,8 +68,9 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                        one = multiplier<false>(weights.parts, records.parts);
             for (std::int64_t first = 0; first < units; first += most) {
                 if (!stay || !start) {
-                    block = {first, std::min(most, units - first), nullptr, nullptr, nullptr};
-                    if (!split_block(layer, model, weights, 12 + 2 * number, memory, block)) return {};
+                    block = {first, std::min(most, units - first), nullptr, nullptr, nullptr, nullptr};
+                    if (!split_block(layer, model, weights, from.columns, 12 + 2 * number, memory, block))
+                        return {};
                 }
                 const std::int64_t sides = tile_sides(block.units),
                                    passes = records.digits ? 4 / digit_halves(records.parts) : 1,
@@ -110,7 +111,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                 }
             }
             if (!magnitude.fits()) return {};
-            from = {hidden, {float_parts, false}, nullptr};
+            from = {hidden, {float_parts, false}, nullptr, {}};
         }
     }
     const std::int64_t place = model * x.records + begin;

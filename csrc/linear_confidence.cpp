@@ -36,15 +36,13 @@ std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool sha
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 
-// Whether the first layers of all models lose nothing as digits beside these records of so many.
-bool may_be_digits(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, int parts) {
-    std::vector<float> squares(rounded(job.features.classes, 64));
-    const float terms = MIAFAST_PICK(digit_columns)(job, begin, end, squares.data());
+// Whether the first layers of all models lose nothing as digits beside records of so many.
+bool may_be_digits(const ConfidenceJob& job, int parts, const Columns& columns) {
     const auto units_fit = MIAFAST_PICK(digit_units_fit);
     std::atomic<bool> fits{true};
     parallel_for(job.models * job.layers[0].weight.records, 64, [&](std::int64_t first, std::int64_t last) {
         Workspace own;
-        if (fits && !units_fit(job, first, last, parts, terms, squares.data(), own)) fits = false;
+        if (fits && !units_fit(job, first, last, parts, columns, own)) fits = false;
     });
     return fits;
 }
@@ -67,8 +65,11 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
                                worth ? worth + begin : nullptr))
                 fits = false;
         });
-        if (fits && (!into.digits || may_be_digits(job, start, start + count, into.parts)))
-            return {nullptr, {to, into, worth}, true};
+        if (!fits) continue;
+        if (!into.digits) return {nullptr, {to, into, nullptr, {}}, true};
+        const Columns columns = MIAFAST_PICK(digit_columns)(job, start, start + count,
+                                                            memory.take<float>(3, rounded(features, 64)));
+        if (may_be_digits(job, into.parts, columns)) return {nullptr, {to, into, worth, columns}, true};
     }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);

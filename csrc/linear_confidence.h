@@ -39,10 +39,18 @@ struct Split {
     bool digits;
 };
 
+// Of records on average, each divided by its largest magnitude: every column's square, their total, and how
+// many of a record's numbers are not 0.
+struct Columns {
+    const float* squares;
+    float total, terms;
+};
+
 struct SplitRecords {
     const std::uint32_t* words;
     Split into;
     const float* worth;  // of a record's first digit
+    Columns columns;     // of digits
 };
 
 // What all models read of some records, null where each is to prepare its own.

@@ -193,13 +193,13 @@ inline bool split_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unus
 #endif
 }
 
-// How large the columns of the records are and how many are not 0, for digit_units_fit.
-inline float digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
-                           [[maybe_unused]] std::int64_t end, [[maybe_unused]] float* squares) {
+// Columns of the records, of which `squares` keeps [features, rounded up to 64].
+inline Columns digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                             [[maybe_unused]] std::int64_t end, [[maybe_unused]] float* squares) {
 #if MIAFAST_TILES
-    return column_squares(job.features, begin, end, squares);
+    return columns_of(job.features, begin, end, squares);
 #else
-    return 0;
+    return {};
 #endif
 }
 
@@ -207,15 +207,13 @@ inline float digit_columns([[maybe_unused]] const ConfidenceJob& job, [[maybe_un
 // records of so many.
 inline bool digit_units_fit([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
                             [[maybe_unused]] std::int64_t end, [[maybe_unused]] int parts,
-                            [[maybe_unused]] float terms, [[maybe_unused]] const float* squares,
-                            [[maybe_unused]] Workspace& memory) {
+                            [[maybe_unused]] const Columns& columns, [[maybe_unused]] Workspace& memory) {
 #if MIAFAST_TILES
     const Logits& weight = job.layers[0].weight;
     for (std::int64_t stop; begin < end; begin = stop) {
         const std::int64_t model = begin / weight.records, first = begin % weight.records;
         stop = std::min(end, begin - first + weight.records);
-        if (!units_may_be_digits(weight, model, first, stop - begin, parts, terms, squares, memory))
-            return false;
+        if (!units_may_be_digits(weight, model, first, stop - begin, parts, columns, memory)) return false;
     }
 #endif
     return true;

@@ -1,17 +1,20 @@
 // A first layer by AMX's products of 8-bit integers, which take half the time of bfloat16 ones. Every record
 // and every unit is its largest magnitude times whole numbers below 2^23, and those are three signed digits
 // of 8 bits; a record of small whole numbers (bits, grey values) is one digit, exactly. Of the nine products
-// of three digits the three smallest are left out; the others are summed exactly, by order of magnitude.
+// of three digits the smallest is left out, and where that costs nothing the next two are as well; the others
+// are summed exactly, by order of magnitude.
 // Ootomo, Ozaki and Yokota 2024, "DGEMM on Integer Matrix Multiplication Unit".
 //
-// Whole numbers hold what is small beside its row's largest less exactly than float32 does. What they and the
-// products left out cost a sum of n products is a random error, of which the square is on average
-//     2^-48 / 3 (largest a^2 |b|^2 + largest b^2 |a|^2) + 2^-48 2/9 n largest a^2 largest b^2,
-// of a record a of one digit only 2^-48 / 3 largest b^2 |a|^2, and what n roundings to float32 cost, where
-// signs are mixed (else more), is
+// Whole numbers hold what is small beside its row's largest less exactly than float32 does. What that costs a
+// sum of n products of numbers that are not 0 is a random error, of which the square is on average
+//     2^-48 / 3 (largest a^2 |b|^2 + largest b^2 |a|^2),
+// of a record a of one digit only the second, and what the next two products left out cost is
+//     2^-48 2/9 n largest a^2 largest b^2;
+// what n roundings to float32 cost, where signs are mixed (else more), is
 //     2^-48 / 12.5 n sum a_k^2 b_k^2.
-// Digits are used where the first is no larger than the second: for every unit on the average of some
-// records, and for every record beside a unit whose weights are of one size. Part of linear_tiles.h.
+// Digits are used, and products left out, where the first are no larger than the last: for every unit on the
+// average of some records, and for every record beside a unit whose weights are of one size. Part of
+// linear_tiles.h.
 
 inline constexpr int digits = 3;                     // of a float32
 inline constexpr float largest_whole = 127 * 65536;  // roundings do not bring a first digit to 128
@@ -115,13 +118,12 @@ inline bool digit_records(const Logits& x, const char* first, std::int64_t count
                       : digit_records_of<digits>(x, first, count, memory, to, worth);
 }
 
-// The mean square of every column over some records, each divided by its largest magnitude; returns how many
-// of a record's numbers are not 0 on average.
-inline float column_squares(const Logits& x, std::int64_t begin, std::int64_t end, float* squares) {
+// Columns of some of the records; squares are padded with 0 to whole steps.
+inline Columns columns_of(const Logits& x, std::int64_t begin, std::int64_t end, float* squares) {
     const std::int64_t count = std::min<std::int64_t>(256, end - begin);
     std::vector<float> row(x.classes);
     float terms = 0;
-    std::fill(squares, squares + x.classes, 0.0f);
+    std::fill(squares, squares + digit_steps(x.classes) * 64, 0.0f);
     for (std::int64_t i = 0; i < count; ++i) {
         Logits one = x;
         one.records = 1;
@@ -135,49 +137,57 @@ inline float column_squares(const Logits& x, std::int64_t begin, std::int64_t en
             terms += row[k] != 0;
         }
     }
-    return terms / count;
+    float total = 0;
+    for (std::int64_t k = 0; k < x.classes; ++k) total += squares[k];
+    return {squares, total, terms / count};
 }
+
+// What the criterion above compares, of one unit, over 2^-48 / 12.5 largest a^2.
+struct UnitErrors {
+    F32 largest{}, own{}, product{};
+
+    void see(F32 weight, F32 square) {
+        largest = max(abs(weight), largest);
+        own += weight * weight;
+        product += weight * weight * square;
+    }
+    // Whether so many digits of records, and all products of them or not the fourth order's, lose nothing.
+    bool fits(const Columns& columns, int parts, bool all) const {
+        const float most = max_of_lanes(largest), allowed = columns.terms * sum_of_lanes(product);
+        float lost = rounding_ratio * most * most * columns.total;
+        if (parts > 1) lost += rounding_ratio * sum_of_lanes(own);
+        if (parts > 1 && !all) lost += product_ratio * columns.terms * most * most;
+        return whole_fits(most) && allowed >= lost;
+    }
+};
 
 template <typename Stored>
 inline bool units_may_be_digits_in(const Logits& weight, const char* from, std::int64_t units, int parts,
-                                   float terms, const float* squares, float* row) {
-    const std::int64_t width = weight.classes;
-    F32 total{};
-    for (std::int64_t k = 0; k < width; k += lanes<F32>) total += load<F32>(squares + k);
+                                   const Columns& columns, float* row) {
     for (std::int64_t unit = 0; unit < units; ++unit, from += weight.record_stride) {
-        copy_row<Stored>(from, weight.class_stride, width, row);
-        F32 largest{}, own{}, product{};
-        for (std::int64_t k = 0; k < width; k += lanes<F32>) {
-            const F32 x = load<F32>(row + k);
-            largest = max(abs(x), largest);
-            own += x * x;
-            product += x * x * load<F32>(squares + k);
-        }
-        const float most = max_of_lanes(largest),
-                    of_unit = rounding_ratio * most * most * sum_of_lanes(total),
-                    of_records = rounding_ratio * sum_of_lanes(own) + product_ratio * terms * most * most;
-        if (!whole_fits(most) || !(terms * sum_of_lanes(product) >= of_unit + (parts > 1 ? of_records : 0)))
-            return false;
+        copy_row<Stored>(from, weight.class_stride, weight.classes, row);
+        UnitErrors errors;
+        for (std::int64_t k = 0; k < weight.classes; k += lanes<F32>)
+            errors.see(load<F32>(row + k), load<F32>(columns.squares + k));
+        if (!errors.fits(columns, parts, true)) return false;
     }
     return true;
 }
 
-// Whether these units of a first layer may be digits beside records of so many; squares are padded with 0 to
-// whole vectors.
+// Whether these units of a first layer may be digits beside records of so many.
 inline bool units_may_be_digits(const Logits& weight, std::int64_t model, std::int64_t first,
-                                std::int64_t units, int parts, float terms, const float* squares,
-                                Workspace& memory) {
+                                std::int64_t units, int parts, const Columns& columns, Workspace& memory) {
     float* row = memory.take<float>(11, digit_steps(weight.classes) * 64);
     std::fill(row + weight.classes, row + digit_steps(weight.classes) * 64, 0.0f);
     const char* from = weight.model_start(model) + first * weight.record_stride;
     if (weight.storage == Storage::float32)
-        return units_may_be_digits_in<float>(weight, from, units, parts, terms, squares, row);
-    return units_may_be_digits_in<Float16>(weight, from, units, parts, terms, squares, row);
+        return units_may_be_digits_in<float>(weight, from, units, parts, columns, row);
+    return units_may_be_digits_in<Float16>(weight, from, units, parts, columns, row);
 }
 
 template <typename Stored>
-inline void digit_weights(const Logits& weight, const char* from, std::int64_t units, float* row,
-                          std::uint32_t* words, float* worth) {
+inline void digit_weights(const Logits& weight, const char* from, std::int64_t units, const Columns& columns,
+                          float* row, std::uint32_t* words, float* worth, bool* uneven) {
     const std::int64_t steps = digit_steps(weight.classes), half = steps * digits * tile_words;
     std::fill(row + weight.classes, row + steps * 64, 0.0f);
     for (std::int64_t unit = 0; unit < tile_sides(units) * tile_side; ++unit) {
@@ -185,11 +195,12 @@ inline void digit_weights(const Logits& weight, const char* from, std::int64_t u
             copy_row<Stored>(from + unit * weight.record_stride, weight.class_stride, weight.classes, row);
         else if (unit == units)
             std::fill(row, row + weight.classes, 0.0f);
-        F32 magnitude{};
+        UnitErrors errors;
         for (std::int64_t k = 0; k < steps * 64; k += lanes<F32>)
-            magnitude = max(abs(load<F32>(row + k)), magnitude);
-        const float largest = max_of_lanes(magnitude), scale = whole_scale(largest);
+            errors.see(load<F32>(row + k), load<F32>(columns.squares + k));
+        const float largest = max_of_lanes(errors.largest), scale = whole_scale(largest);
         worth[unit] = largest / 127;
+        uneven[unit / 16] = (unit % 16 && uneven[unit / 16]) || !errors.fits(columns, digits, false);
         std::uint32_t* to = words + unit / 16 * half + unit % 16 * 16;
         for (std::int64_t k = 0; k < steps * 64; k += lanes<F32>) {
             __m512i each[digits];
@@ -204,18 +215,59 @@ inline void digit_weights(const Logits& weight, const char* from, std::int64_t u
 
 // Sums of products of 16 units' digits and 16 records', or twice 16, that wait to become floats.
 struct DigitSums {
-    alignas(64) std::int32_t orders[2][digits][16][16];  // of magnitude, the largest first
+    // By order of magnitude, the largest first: three of the one half and three of the other, or four.
+    alignas(64) std::int32_t orders[2 * digits][16][16];
     const float *biases, *unit_worth, *record_worth;
     std::int64_t unit, record;  // the first ones
+    bool fourth;
 
     F32 at(std::int64_t half, std::int64_t row) const {
-        F32 sum{};
-        for (int order = digits - 1; order >= 0; --order)
-            sum = sum * 0x1p-8f + (F32)_mm512_cvtepi32_ps(_mm512_load_si512(orders[half][order][row]));
+        const auto order = [&](std::int64_t i) {
+            return (F32)_mm512_cvtepi32_ps(_mm512_load_si512(orders[i][row]));
+        };
+        F32 sum = order(digits * half + 2);
+        if (fourth) sum += order(3) * 0x1p-8f;
+        sum = (sum * 0x1p-8f + order(digits * half + 1)) * 0x1p-8f + order(digits * half);
         return sum * (load<F32>(record_worth + 16 * half) * unit_worth[row]) +
                load<F32>(biases + row * lanes<F32>);
     }
 };
+
+// A step's products of one digit of 32 records, of three of 16 in three orders, and of those in four.
+#define MIAFAST_MULTIPLY_ONE()                     \
+    do {                                           \
+        _tile_loadd(7, left, 64);                  \
+        _tile_loadd(6, right, 64);                 \
+        _tile_dpbssd(0, 7, 6);                     \
+        _tile_loadd(6, second, 64);                \
+        _tile_dpbssd(3, 7, 6);                     \
+        _tile_loadd(7, left + tile_words, 64);     \
+        _tile_dpbssd(4, 7, 6);                     \
+        _tile_loadd(6, right, 64);                 \
+        _tile_dpbssd(1, 7, 6);                     \
+        _tile_loadd(7, left + 2 * tile_words, 64); \
+        _tile_dpbssd(2, 7, 6);                     \
+        _tile_loadd(6, second, 64);                \
+        _tile_dpbssd(5, 7, 6);                     \
+        second += tile_words;                      \
+    } while (0)
+#define MIAFAST_MULTIPLY_THREE(fourth)              \
+    do {                                            \
+        _tile_loadd(6, left + 2 * tile_words, 64);  \
+        _tile_loadd(7, right, 64);                  \
+        _tile_dpbssd(2, 6, 7);                      \
+        _tile_loadd(5, left + tile_words, 64);      \
+        _tile_dpbssd(1, 5, 7);                      \
+        _tile_loadd(4, left, 64);                   \
+        _tile_dpbssd(0, 4, 7);                      \
+        _tile_loadd(7, right + tile_words, 64);     \
+        _tile_dpbssd(2, 5, 7);                      \
+        _tile_dpbssd(1, 4, 7);                      \
+        if (fourth) _tile_dpbssd(3, 6, 7);          \
+        _tile_loadd(7, right + 2 * tile_words, 64); \
+        _tile_dpbssd(2, 4, 7);                      \
+        if (fourth) _tile_dpbssd(3, 5, 7);          \
+    } while (0)
 
 // The products of 16 units and so many halves of 16 records. Meanwhile the sums before are finished, two
 // units' at a time, and so many cache lines a step are fetched from `ahead` on.
@@ -224,62 +276,39 @@ MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const st
                                              std::int64_t steps, DigitSums& sums, const DigitSums* before,
                                              const Finish& finish, const std::uint32_t* ahead,
                                              std::int64_t lines) {
-    const std::uint32_t* second = right + steps * parts * tile_words;
+    [[maybe_unused]] const std::uint32_t* second = right + steps * parts * tile_words;
     const std::int64_t all = 8 * digit_halves(parts), some = (all + steps - 1) / steps;
     asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
-    if (parts == 1) {
-        _tile_zero(3);
-        _tile_zero(4);
-        _tile_zero(5);
-    }
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
     for (std::int64_t step = 0; step < steps; ++step) {
-        if (parts == 1) {
-            _tile_loadd(7, left, 64);
-            _tile_loadd(6, right, 64);
-            _tile_dpbssd(0, 7, 6);
-            _tile_loadd(6, second, 64);
-            _tile_dpbssd(3, 7, 6);
-            _tile_loadd(7, left + tile_words, 64);
-            _tile_dpbssd(4, 7, 6);
-            _tile_loadd(6, right, 64);
-            _tile_dpbssd(1, 7, 6);
-            _tile_loadd(7, left + 2 * tile_words, 64);
-            _tile_dpbssd(2, 7, 6);
-            _tile_loadd(6, second, 64);
-            _tile_dpbssd(5, 7, 6);
-            second += tile_words;
-        } else {
-            _tile_loadd(6, left + 2 * tile_words, 64);
-            _tile_loadd(7, right, 64);
-            _tile_dpbssd(2, 6, 7);
-            _tile_loadd(5, left + tile_words, 64);
-            _tile_dpbssd(1, 5, 7);
-            _tile_loadd(4, left, 64);
-            _tile_dpbssd(0, 4, 7);
-            _tile_loadd(7, right + tile_words, 64);
-            _tile_dpbssd(2, 5, 7);
-            _tile_dpbssd(1, 4, 7);
-            _tile_loadd(7, right + 2 * tile_words, 64);
-            _tile_dpbssd(2, 4, 7);
-        }
+        if (parts == 1)
+            MIAFAST_MULTIPLY_ONE();
+        else if (sums.fourth)
+            MIAFAST_MULTIPLY_THREE(true);
+        else
+            MIAFAST_MULTIPLY_THREE(false);
         left += digits * tile_words;
         right += parts * tile_words;
         if (before) finish(*before, std::min(all, step * some), std::min(all, (step + 1) * some));
         for (std::int64_t line = 0; line < lines; ++line, ahead += 16) MIAFAST_PREFETCH(ahead);
     }
-    _tile_stored(0, sums.orders[0][0], 64);
-    _tile_stored(1, sums.orders[0][1], 64);
-    _tile_stored(2, sums.orders[0][2], 64);
+    _tile_stored(0, sums.orders[0], 64);
+    _tile_stored(1, sums.orders[1], 64);
+    _tile_stored(2, sums.orders[2], 64);
+    if (parts == 1 || sums.fourth) _tile_stored(3, sums.orders[3], 64);
     if (parts == 1) {
-        _tile_stored(3, sums.orders[1][0], 64);
-        _tile_stored(4, sums.orders[1][1], 64);
-        _tile_stored(5, sums.orders[1][2], 64);
+        _tile_stored(4, sums.orders[4], 64);
+        _tile_stored(5, sums.orders[5], 64);
     }
     asm volatile("" ::: "memory");
 }
+#undef MIAFAST_MULTIPLY_ONE
+#undef MIAFAST_MULTIPLY_THREE
 
 // A block's weights times a panel's records, 16 units after the other; what becomes of the sums is
 // `finish`'s. As many halves of the records as stay in the first-level cache are multiplied while all units
@@ -297,6 +326,7 @@ inline void multiply_digit_block(const TileBlock& block, std::int64_t units, con
             now->record_worth = record_worth + record;
             now->unit = unit;
             now->record = record;
+            now->fourth = parts > 1 && block.uneven[unit / 16];
             multiply_digits<parts>(block.words + unit * steps * digits * lanes<F32>,
                                    right + record * steps * parts * lanes<F32>, steps, *now, before, finish,
                                    ahead, lines);

@@ -101,6 +101,7 @@ struct TileBlock {
     std::int64_t first, units;
     const std::uint32_t* words;
     const float *biases, *worth;  // worth: of first digits
+    const bool* uneven;           // of 16 units each: no product of digits may be left out
 };
 
 template <typename Stored>
@@ -147,11 +148,11 @@ inline Split weight_split(const Logits& weight, Split records) {
 }
 
 // Returns whether the weights fit.
-inline bool split_block(const Affine& layer, std::int64_t model, Split into, std::size_t slot,
-                        Workspace& memory, TileBlock& block) {
+inline bool split_block(const Affine& layer, std::int64_t model, Split into, const Columns& columns,
+                        std::size_t slot, Workspace& memory, TileBlock& block) {
     const Logits& weight = layer.weight;
     const std::int64_t groups = tile_sides(block.units), room = groups * tile_side;
-    float* biases = memory.take<float>(slot, (lanes<F32> + 2) * room);
+    float* biases = memory.take<float>(slot, (lanes<F32> + 3) * room);
     float* each = biases + lanes<F32> * room;
     std::fill(each, each + room, 0.0f);
     if (layer.bias.data) {
@@ -167,11 +168,13 @@ inline bool split_block(const Affine& layer, std::int64_t model, Split into, std
     block.words = words;
     block.biases = biases;
     block.worth = worth;
+    auto* uneven = reinterpret_cast<bool*>(worth + room);
+    block.uneven = uneven;
     if (into.digits) {
         if (weight.storage == Storage::float32)
-            digit_weights<float>(weight, start, block.units, row, words, worth);
+            digit_weights<float>(weight, start, block.units, columns, row, words, worth, uneven);
         else
-            digit_weights<Float16>(weight, start, block.units, row, words, worth);
+            digit_weights<Float16>(weight, start, block.units, columns, row, words, worth, uneven);
         return true;
     }
     if (weight.storage == Storage::float32)
