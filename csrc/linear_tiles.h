@@ -40,7 +40,7 @@ struct Magnitude {
 // The nearest bfloat16 number in the upper half of each lane, what is left of it, and so on; returns the
 // rest.
 template <int parts>
-inline F32 split(F32 x, U32* each) {
+MIAFAST_INLINE F32 split(F32 x, U32* each) {
     for (int part = 0; part < parts; ++part) {
         each[part] = (bits_as<U32>(x) + 0x8000u) & 0xffff0000u;
         x -= bits_as<F32>(each[part]);
@@ -50,7 +50,7 @@ inline F32 split(F32 x, U32* each) {
 
 // Two inner indices' numbers of 16 records as words of tiles; returns what is left of them.
 template <int parts>
-inline F32 split_pair(F32 low, F32 high, std::uint32_t* to) {
+MIAFAST_INLINE F32 split_pair(F32 low, F32 high, std::uint32_t* to) {
     U32 lows[parts], highs[parts];
     const F32 rest = abs(split<parts>(low, lows)) + abs(split<parts>(high, highs));
     for (int part = 0; part < parts; ++part) {
