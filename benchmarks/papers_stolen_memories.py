@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from miafast.whitebox.linear import Linear, against, halvings, linear_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Score = Callable[[mf.Records], Array]
+Repeated = tuple[dict[str, dict[str, float]], float]
 CLASSES, FEATURES, SPREAD = 10, 75, 0.15
 ALPHAS = (0.9, 0.99)
 SHADOWS, SHADOWS_OF_IMAGES = 5, 2
@@ -155,7 +158,7 @@ COLUMNS = (
     Column("alarms a time", "alarms_0.99", "{:.0f}"),
     Column("false, of non-members", "false_0.99", "{:.3f}"),
     Column("repetitions", "repetitions"),
-    Column("s in all", "seconds", "{:.0f}"),
+    Column("core s", "seconds", "{:.0f}"),
 )
 SAYS = (
     "Records in thirds drawn at random: members, non-members, the attacker's. Accuracy of calling a member what scores "
@@ -178,9 +181,8 @@ def run(
     case = CASES[name]
     if case.data not in ("", "breast_cancer") and data_dir is None:
         return []
-    torch.set_num_threads(1)
     count = 1 if smoke else min(repetitions, case.most or repetitions)
-    repeated = [_repeated(name, data_dir, workdir, seed=seed) for seed in range(count)]
+    repeated = _side_by_side(functools.partial(_repeated, name, data_dir, workdir), count)
     results = [each for each, _ in repeated]
     shared = {"case": name, "title": case.title, "repetitions": count}
     shared["seconds"] = sum(seconds for _, seconds in repeated)
@@ -225,10 +227,18 @@ def _summary(found: Mapping[str, Array]) -> dict[str, Any]:
     return out
 
 
-def _repeated(
-    name: str, data_dir: Path | None, workdir: Path | None, *, seed: int
-) -> tuple[dict[str, dict[str, float]], float]:
+def _side_by_side(repeated: Callable[[int], Repeated], count: int) -> list[Repeated]:
+    """Seeds below ``count``, a process for every core."""
+    processes = min(count, os.cpu_count() or 1)
+    if processes == 1:
+        return [repeated(seed) for seed in range(count)]
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(repeated, range(count)))
+
+
+def _repeated(name: str, data_dir: Path | None, workdir: Path | None, seed: int) -> Repeated:
     """A repetition's measures and its seconds, read back if this commit measured them before."""
+    torch.set_num_threads(1)
     described = hashlib.sha256(f"{commit()} {CASES[name]}".encode()).hexdigest()[:16]
     path = kept(workdir, f"stolen-memories-{name}-{seed}-{described}.json")
     if not path.exists():
