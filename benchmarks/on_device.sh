@@ -1,38 +1,64 @@
 #!/usr/bin/env bash
-# benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]: on a machine with a CUDA device, builds, times every op's twins
-# and stacked training, runs the tests that need a device and, given data sets, audits them there; logs and results land
-# in FOLDER. COMMIT names the commit of sources without their history. Each step ends after 400 s at most (with
-# pytest-xdist the tests take two minutes on 16 cores: kernels compile). What fails is told at the end.
+# benchmarks/on_device.sh FOLDER [--smoke] [STEP ...]: builds, tests and measures on a machine with a CUDA device.
+# Steps, in this order unless some are named: build (done if the extension is there), ops, train, tests, tests-slow,
+# resnet9, audit, more-ops, audit-resnet9. Those from resnet9 on, but for more-ops, need CIFAR-10 in a form that miafast
+# reads, in the folder DATA_DIR. On 16 cores and an H100 build takes 50 s and tests 130; the others, by what their parts
+# took, about 150, 60, 40, 70, 170, 120 and 400 s. Each ends at its limit below at the latest.
+# FOLDER gets log.txt and the results, which are saved after every case: a run that is cut short keeps what it has.
+# COMMIT names the commit of sources without their history, PYTHON the interpreter. What fails is told at the end.
 # --smoke: the same steps on a processor, tiny and interpreted, to try this script.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-folder=${1:?benchmarks/on_device.sh FOLDER [--smoke | DATA_DIR]}
+folder=${1:?benchmarks/on_device.sh FOLDER [--smoke] [STEP ...]}
+shift
 mkdir -p "$folder"
 python=${PYTHON:-python3}
-export PYTHONPATH=$PWD
-if [ "${2:-}" = --smoke ]; then
-    tests=(tests/test_gpu.py -k 10-classes) bench=(--device cpu --smoke --rounds 1 --only phi-10 --only leave-one-out --only mlps)
-    train=(--device cpu --smoke) data=
-else
-    tests=(tests/test_gpu.py tests/test_device_training.py tests/test_collect.py -m gpu)
-    bench=(--device cuda --rounds 10 --out "$folder") train=(--device cuda --out "$folder") data=${2:-}
-fi
-
-failed=()
-step() {
-    local name=$1 began=$SECONDS
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+how=(--device cuda --out "$folder") rounds=(--rounds 6) tests=(-m gpu)
+if [ "${1:-}" = --smoke ]; then
     shift
-    "$@" >"$folder/$name.log" 2>&1 || failed+=("$name")
-    echo "== $((SECONDS - began)) s: $name"
-    tail -n 3 "$folder/$name.log"
-}
+    how=(--device cpu --smoke) rounds=(--rounds 1) tests=(-k 10-classes)
+fi
+[ $# -gt 0 ] || set -- build ops train tests tests-slow resnet9 audit more-ops audit-resnet9
+data=(${DATA_DIR:+--data-dir "$DATA_DIR"})
 
-step build "$python" setup.py -q build_ext --inplace
-step backends "$python" -c 'import miafast; print(miafast.backends())'
-step ops timeout 400 "$python" -m benchmarks ops "${bench[@]}"
-step train timeout 400 "$python" -m benchmarks train "${train[@]}" --only device-bfloat16
+owed=(leave-one-out leave-one-out-balanced mlps head head-bfloat16 roc tpr-at rmia
+    signals-10 signals-10-bfloat16 signals-100 signals-100-bfloat16 signals-1000 signals-1000-bfloat16)
+again=(leave-one-out-shrunken lira leave-one-out-medians lira-medians
+    phi-10 phi-10-bfloat16 phi-100 phi-100-bfloat16 phi-1000 phi-1000-bfloat16)
 side_by_side=()
 "$python" -c 'import xdist' 2>/dev/null && side_by_side=(-n "$(($(nproc) * 3 / 4 + 1))")
-step tests timeout 400 "$python" -m pytest -q -p no:benchmark --import-mode=importlib "${side_by_side[@]}" "${tests[@]}"
-[ -z "$data" ] || step audit timeout 400 "$python" -m benchmarks audit "${train[@]}" --data-dir "$data" --only device-purchase
-[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
+on_gpu=(-q -p no:benchmark --import-mode=importlib --tb=short tests/test_gpu.py tests/test_device_training.py tests/test_collect.py)
+
+bench() { timeout "$1" "$python" -m benchmarks "$2" "${how[@]}" "${@:3}"; }
+ops() {
+    local cases=("${@:2}")
+    bench "$1" ops "${rounds[@]}" "${cases[@]/#/--only=}"
+}
+run() {
+    case $1 in
+    build)
+        "$python" -c 'import miafast._native' || "$python" setup.py -q build_ext --inplace
+        "$python" -c 'import miafast; print(miafast.backends())'
+        ;;
+    ops) ops 240 "${owed[@]}" ;;
+    train) bench 120 train --only device-bfloat16 ;;
+    tests) timeout 240 "$python" -m pytest "${on_gpu[@]}" "${side_by_side[@]}" "${tests[@]/%gpu/gpu and not slow}" ;;
+    tests-slow) timeout 120 "$python" -m pytest "${on_gpu[@]}" "${tests[@]/%gpu/gpu and slow}" ;;
+    resnet9) bench 180 train --only resnet9 "${data[@]}" ;;
+    audit) bench 420 audit --only device-cifar10 "${data[@]}" ;;
+    more-ops) ops 150 "${again[@]}" ;;
+    audit-resnet9) bench 540 audit --only device-cifar10-resnet9 "${data[@]}" ;;
+    *) echo "$1 is no step" && return 2 ;;
+    esac
+}
+
+failed=()
+for step in "$@"; do
+    began=$SECONDS
+    run "$step" >"$folder/step.txt" 2>&1 || failed+=("$step")
+    { echo "== $((SECONDS - began)) s: $step" && cat "$folder/step.txt"; } >>"$folder/log.txt"
+    echo "== $((SECONDS - began)) s: $step" && tail -n 3 "$folder/step.txt"
+done
+rm -f "$folder/step.txt"
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" | tee -a "$folder/log.txt"; exit 1; }
