@@ -23,6 +23,7 @@ pytest.importorskip("triton")
 from miafast.ops.cuda.source import OPTIONS, source, stream_of  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case  # noqa: E402
+from tests.interpreter import interpreted  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
 
 SOURCES = Path(__file__).parents[1] / "csrc" / "cuda"
@@ -171,7 +172,7 @@ def _every() -> Iterator[Any]:
                 yield pytest.param(op_name, case, id=f"{op_name}-{case.name}")
 
 
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="there is a device: tests/test_gpu.py runs there")
+@interpreted
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
 @pytest.mark.parametrize(("op_name", "case"), list(_every()))
 def test_kernel_agrees_with_the_truth(
@@ -186,7 +187,7 @@ def test_kernel_agrees_with_the_truth(
     assert_agrees_with_the_truth(op_name, case, found)
 
 
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="there is a device: nothing is interpreted")
+@interpreted
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
 def test_more_models_than_a_block_has_room_for_are_left_to_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("miafast.ops.cuda.lira_leave_one_out")

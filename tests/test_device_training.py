@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from miafast.shadow.random import stream  # noqa: E402
 from miafast.shadow.resident import Resident  # noqa: E402
 from miafast.shadow.single import Place, fresh  # noqa: E402
 from miafast.shadow.stacked import Stack, train_stack  # noqa: E402
+from tests.interpreter import interpreted  # noqa: E402
 from tests.test_shadow import RECIPES, Branching, Count, Normalised, blobs, pictures, unequal_mask  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -68,12 +68,6 @@ def test_draws_are_numpys() -> None:
     found = raw_draws(torch.as_tensor(keys.view(np.int64)), begin, 37).numpy().view(np.uint64)
     for model, start in enumerate(begin[:, 0].tolist()):
         np.testing.assert_array_equal(found[model], stream(3, model, "batches").random_raw(start + 37)[start:])
-
-
-interpreted = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1",
-    reason="there is a device: its training is compared below, or there is no Triton",
-)
 
 
 @pytest.fixture
@@ -325,8 +319,10 @@ def test_the_loss_s_slope_is_autograd_s(classes: int, fused: bool, smoothing: fl
 
 
 @interpreted
-@pytest.mark.parametrize("packed", [False, True], ids=["numbers", "bits"])
-@pytest.mark.parametrize("name", ["logistic", "dropout", "tanh", "wide", "smoothed", "momentum", "nesterov", "adamw"])
+@pytest.mark.parametrize(("name", "packed"), [
+    *((name, False) for name in ("logistic", "dropout", "tanh", "wide", "smoothed", "momentum", "nesterov", "adamw")),
+    *((name, True) for name in ("logistic", "tanh", "wide")),  # others train on bits below
+])  # fmt: skip
 def test_a_perceptron_s_step_in_kernels_is_the_gradient_and_the_optimiser_s(name: str, packed: bool) -> None:
     from miafast.shadow.mlp_kernel import mlp_step
 
@@ -369,7 +365,7 @@ def test_a_step_in_kernels_does_not_hide_what_is_no_number() -> None:
 @pytest.mark.parametrize("name", ["smoothed", "dropout", "adamw", "bfloat16"])
 def test_kernels_train_the_models_of_pytorch_s_operations(name: str, request: pytest.FixtureRequest) -> None:
     records, recipe = bits(), dataclasses.replace(RECIPES[name], epochs=2)
-    rows, found = [np.arange(150), np.arange(60, 200)], []
+    rows, found = [np.arange(70), np.arange(60, 110)], []
     for with_kernels in (False, True):
         if with_kernels:
             request.getfixturevalue("kernels")
