@@ -33,7 +33,7 @@ NAMES = {
         "coins-float64-offline-one-sided-median-shrunken", "bfloat16-online-one-sided-mean-per-record",
         "balanced-float32-offline-two-sided-mean-total", "coins-float32-offline-two-sided-mean-pooled",
     ),
-    "linear_confidence": ("70x11x40", "no-bias", "float16-101", "void16-101", "bfloat16-features", "strided"),
+    "linear_confidence": ("no-bias", "void16-101", "bfloat16-features", "strided"),
     "mlp_confidence": ("two-layers", "wide"),
     "roc_counts": (),  # PyTorch's kernels
     "tpr_at": (),
@@ -48,6 +48,14 @@ NAMES = {
     "log_ratio_leave_one_out": (),
     "rmia": ("1025x1000-2.0", "1025x1000-2.0-float32", "3-queries-pool"),
 }  # fmt: skip
+
+
+#: Op -> what its programs take less of than on a device: the same code, unrolled less, in a tenth of the time.
+SMALLER = {
+    "signals": ("rows", "LARGEST_TILE"),
+    "lira": ("lira", "SORTED"),
+    "lira_leave_one_out": ("lira_leave_one_out", "SORTED"),
+}
 
 
 class _Hopper(CudaDriver):
@@ -101,6 +109,9 @@ def compile_only() -> Iterator[dict[str, set[bytes]]]:
 def compiled(op_name: str) -> dict[str, int]:
     """Kernel -> how many versions of it the op's inputs asked for."""
     twin = getattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), op_name)
+    if op_name in SMALLER:
+        module, name = SMALLER[op_name]
+        setattr(importlib.import_module(f"miafast.ops.triton.{module}"), name, 512)
     with compile_only() as found:
         for args, kwargs in inputs_of(op_name):
             twin(*args, **kwargs)
