@@ -17,10 +17,10 @@ from tests.cases import CASES, Case  # noqa: E402
 from tests.test_ops import assert_agrees_with_the_truth  # noqa: E402
 from tests.waiting import WAITING  # noqa: E402
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.gpu
 
 
 def _every() -> Iterator[Any]:
