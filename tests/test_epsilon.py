@@ -55,9 +55,9 @@ def test_f_dp_of_pure_dp_is_the_one_run_bound_where_all_guesses_count_and_are_ri
 
 
 def test_f_dp_of_ten_thousand_canaries_in_a_second() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     found = f_dp_one_run(8000, guesses=10_000, canaries=10_000, delta=1e-5, alpha=0.05)[0]
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert 2.0 < found < 4.0
 
 
@@ -170,9 +170,9 @@ def test_a_thousand_intervals_of_a_roc_are_quick() -> None:
     curve.intervals(rates)
     taken = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         curve.intervals(rates)
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     assert min(taken) < 0.05
 
 
