@@ -50,14 +50,6 @@ NAMES = {
 }  # fmt: skip
 
 
-#: Op -> what its programs take less of than on a device: the same code, unrolled less, in a tenth of the time.
-SMALLER = {
-    "signals": ("rows", "LARGEST_TILE"),
-    "lira": ("lira", "SORTED"),
-    "lira_leave_one_out": ("lira_leave_one_out", "SORTED"),
-}
-
-
 class _Hopper(CudaDriver):
     def __init__(self) -> None:
         pass
@@ -109,9 +101,6 @@ def compile_only() -> Iterator[dict[str, set[bytes]]]:
 def compiled(op_name: str) -> dict[str, int]:
     """Kernel -> how many versions of it the op's inputs asked for."""
     twin = getattr(importlib.import_module(f"miafast.ops.triton.{op_name}"), op_name)
-    if op_name in SMALLER:
-        module, name = SMALLER[op_name]
-        setattr(importlib.import_module(f"miafast.ops.triton.{module}"), name, 512)
     with compile_only() as found:
         for args, kwargs in inputs_of(op_name):
             twin(*args, **kwargs)
