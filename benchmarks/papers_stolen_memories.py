@@ -106,7 +106,7 @@ CASES = {
     "adult": _table("Adult", "adult", _ADULT, (0.506, 0.524, 0.507, 0.516), (0.504, 0.514, 0.512, 0.516)),
     "mnist": _table(
         "MNIST, LeNet, 4,000 members", "mnist", _LENET, (0.506, 0.506, 0.575, 0.521), (0.503, 0.506, 0.578, 0.640),
-        layers=LAYERS, of_each=4000, most=3,
+        layers=LAYERS, of_each=4000, most=10,
     ),
     "mnist-informed": _table(
         "MNIST, LeNet, 4,000 members, 16 shadows of the records asked", "mnist", _LENET, layers=LAYERS, of_each=4000,
