@@ -17,6 +17,26 @@ inline void split_hidden(bool tanh, float* sums, Magnitude& magnitude, std::uint
     magnitude = own;
 }
 
+// A block of a first layer by digits: its outputs [units][32 records] or, activated, the panel that they are
+// to the next layer.
+template <int parts>
+MIAFAST_AMX_CODE inline void multiply_first(const TileBlock& block, const std::uint32_t* right,
+                                            const float* record_worth, std::int64_t width, bool tanh,
+                                            float* outputs, std::uint32_t* hidden, const std::uint32_t* ahead,
+                                            std::int64_t lines) {
+    const auto multiply = [&](std::int64_t units, const auto& finish) MIAFAST_AMX_CODE {
+        multiply_digit_block<parts>(block, units, right, record_worth, digit_steps(width), finish, ahead,
+                                    lines);
+    };
+    const std::int64_t whole = tile_sides(block.units) * tile_side;
+    if (!hidden)
+        multiply(block.units, DigitOutputs{outputs});
+    else if (tanh)
+        multiply(whole, DigitHidden<true>{hidden});
+    else
+        multiply(whole, DigitHidden<false>{hidden});
+}
+
 // As confidence_of, or nothing where a number does not fit.
 MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const ConfidenceJob& job,
                                                                         std::int64_t model,
@@ -42,6 +62,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     const Running<float> running(memory, padded);
     const std::int64_t bad =
         read_labels(job.labels, begin, count, job.layers.back().weight.records, running.label);
+    const float largest_worth = input.worth ? *std::max_element(input.worth, input.worth + count) : 0;
     std::vector<TileBlock> blocks(job.layers.size());
     const AmxTiles tiles;
     for (std::int64_t start = 0; start < padded; start += strip) {
@@ -71,6 +92,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                     block = {first, std::min(most, units - first), nullptr, nullptr, nullptr, nullptr};
                     if (!split_block(layer, model, weights, from.columns, 12 + 2 * number, memory, block))
                         return {};
+                    if (records.digits && !is_last && !digits_fit(block, inner, largest_worth)) return {};
                 }
                 const std::int64_t sides = tile_sides(block.units),
                                    passes = records.digits ? 4 / digit_halves(records.parts) : 1,
@@ -81,18 +103,11 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                     std::uint32_t* to = is_last ? nullptr
                                                 : hidden + at / tile_side * next_panel +
                                                       first / tile_side * float_parts * step_words;
-                    if (records.digits && !is_last) {
-                        (records.parts == 1 ? digit_hidden<1>
-                                            : digit_hidden<digits>)(block, sides * tile_side, right,
-                                                                    from.worth + at, digit_steps(inner),
-                                                                    job.tanh, magnitude, to, ahead, lines);
-                        continue;
-                    }
                     if (records.digits)
-                        (records.parts == 1 ? digit_outputs<1>
-                                            : digit_outputs<digits>)(block, block.units, right,
-                                                                     from.worth + at, digit_steps(inner),
-                                                                     sums, ahead, lines);
+                        (records.parts == 1 ? multiply_first<1>
+                                            : multiply_first<digits>)(block, right, from.worth + at, inner,
+                                                                      job.tanh, sums, to, ahead, lines);
+                    if (records.digits && !is_last) continue;
                     for (std::int64_t unit = 0; unit < block.units; unit += tile_side) {
                         float* own = sums + (records.digits ? unit * tile_side : 0);
                         const std::int64_t some = std::min(tile_side, block.units - unit);

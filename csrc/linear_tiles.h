@@ -42,7 +42,7 @@ struct Magnitude {
 template <int parts>
 MIAFAST_INLINE F32 split(F32 x, U32* each) {
     for (int part = 0; part < parts; ++part) {
-        each[part] = (bits_as<U32>(x) + 0x8000u) & 0xffff0000u;
+        each[part] = (bits_as<U32>(x) + (part + 1 < parts ? 0x8000u : 0)) & 0xffff0000u;
         x -= bits_as<F32>(each[part]);
     }
     return x;
@@ -166,7 +166,7 @@ inline bool split_block(const Affine& layer, std::int64_t model, Split into, con
     float *row = memory.take<float>(11, digit_steps(weight.classes) * 64), *worth = each + room;
     const char* start = weight.model_start(model) + block.first * weight.record_stride;
     block.words = words;
-    block.biases = biases;
+    block.biases = into.digits ? each : biases;
     block.worth = worth;
     auto* uneven = reinterpret_cast<bool*>(worth + room);
     block.uneven = uneven;
@@ -186,10 +186,10 @@ inline bool split_block(const Affine& layer, std::int64_t model, Split into, con
 
 // One part of a step's weights times one of its records'; RIGHT and LEFT load what has changed since the
 // last.
-#define MIAFAST_LOAD_LEFT(part)                                               \
-    do {                                                                      \
-        _tile_loadd(4, left + (part) * step_words, 64);                       \
-        if (two) _tile_loadd(5, left + (part) * step_words + tile_words, 64); \
+#define MIAFAST_LOAD_LEFT(part)                                                      \
+    do {                                                                             \
+        _tile_stream_loadd(4, left + (part) * step_words, 64);                       \
+        if (two) _tile_stream_loadd(5, left + (part) * step_words + tile_words, 64); \
     } while (0)
 #define MIAFAST_LOAD_RIGHT(part)                                      \
     do {                                                              \

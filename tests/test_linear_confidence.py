@@ -111,10 +111,13 @@ def test_no_instruction_set_is_less_exact_than_plain_float32(scale: str, limited
 
 
 @pytest.mark.parametrize("hidden", [16, 64, 80])
-@pytest.mark.parametrize("inputs", ["normal", "pixels", "two sizes", "few", "huge", "bits", "few bits", "levels"])
+@pytest.mark.parametrize(
+    "inputs", ["normal", "pixels", "two sizes", "few", "huge", "bits", "few bits", "levels", "large"]
+)
 def test_wide_first_layers_are_as_exact_as_plain_float32(inputs: str, hidden: int, limited_isa: object) -> None:
     """Whole numbers stand in for float32 only where their common scale costs nothing: not where small inputs meet
-    large weights ("two sizes"), where few of a record's inputs count, nor where no scale is a float32."""
+    large weights ("two sizes"), where few of a record's inputs count, nor where no scale is a float32, nor where
+    the next layer's parts are too small for AMX ("large")."""
     draw = np.random.default_rng(2)
     x, weights = draw.normal(size=(300, 446)), draw.normal(size=(3, 447 * hidden + (hidden + 1) * 9)) / 20
     if inputs == "pixels":
@@ -131,7 +134,10 @@ def test_wide_first_layers_are_as_exact_as_plain_float32(inputs: str, hidden: in
         x = draw.random(x.shape) < (0.01 if inputs == "few bits" else 0.3)
     elif inputs == "levels":  # seven bits of them, of another scale in every record
         x = draw.integers(-127, 128, x.shape) * 2.0 ** draw.integers(-16, -5, (300, 1))
-    options = {"widths": (446, hidden, 9), "activation": "tanh"}
+    elif inputs == "large":
+        weights[:, 446 * hidden + 2] = 1e36
+        weights[:, 447 * hidden + 2 : -9 : hidden] /= 1e36
+    options = {"widths": (446, hidden, 9), "activation": "relu" if inputs == "large" else "tanh"}
     x, weights, labels = x.astype(np.float32), weights.astype(np.float32), draw.integers(9, size=300)
     truth = mlp_confidence(x.astype(np.float64), weights.astype(np.float64), labels, **options).phi  # type: ignore[arg-type]
     error = {}
