@@ -1,6 +1,7 @@
 // log P[at most z] of a normal and of Student's t.
 #pragma once
 
+#include "beta_fraction.h"
 #include "numbers.h"
 
 // log P[Z <= z]; see miafast/ops/triton/student_t.py.
@@ -17,23 +18,6 @@ __noinline__ double log_normal_cdf(double z) {
     for (const double each : p) sum = sum * u + each;
     const double below = sum + log(t) - x * x - 0.69314718055994530942;
     return z > 0 ? log1p(-exp(below)) : below;
-}
-
-// The continued fraction of the incomplete beta function I_x(a, b) by Lentz's method (DLMF 8.17.22).
-inline double beta_fraction(double a, double b, double x) {
-    double c = 1, d = 1 / (1 - (a + b) * x / (a + 1)), result = d;
-    for (int step = 1; step < 100000; ++step) {
-        const double k = step, even = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k));
-        const double odd = -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1));
-        d = 1 / (1 + even * d);
-        c = 1 + even / c;
-        result *= c * d;
-        d = 1 / (1 + odd * d);
-        c = 1 + odd / c;
-        result *= c * d;
-        if (!(fabs(c * d - 1) >= 1e-15)) break;
-    }
-    return result;
 }
 
 // log P[T <= z] of Student's t with 2a degrees of freedom; log_beta = log B(a, 1/2).
