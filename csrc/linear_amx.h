@@ -17,6 +17,14 @@ inline void split_hidden(bool tanh, float* sums, Magnitude& magnitude, std::uint
     magnitude = own;
 }
 
+// Whether the weights of all layers stay in the second-level cache while records go through them.
+inline bool weights_stay(const ConfidenceJob& job) {
+    std::int64_t words = 0;
+    for (const Affine& layer : job.layers)
+        words += tile_sides(layer.weight.records) * side_words(layer.weight.classes, parts_of(layer.weight));
+    return words <= cached_words;
+}
+
 // A block of a first layer by digits: its outputs [units][32 records] or, activated, the panel that they are
 // to the next layer.
 template <int parts>
@@ -54,10 +62,7 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
             if (!split_records(x, first, count, float_parts, memory, own)) return {};
         }
     }
-    std::int64_t words = 0;
-    for (const Affine& layer : job.layers)
-        words += tile_sides(layer.weight.records) * side_words(layer.weight.classes, parts_of(layer.weight));
-    const bool stay = words <= cached_words;  // the weights of all layers, while records go through them
+    const bool stay = weights_stay(job);
     const std::int64_t strip = stay ? tile_side : padded;
     const Running<float> running(memory, padded);
     const std::int64_t bad =

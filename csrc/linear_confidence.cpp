@@ -33,6 +33,7 @@ std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool sha
     const std::int64_t even = records / std::max<std::int64_t>(1, threads / job.models);
     const std::int64_t finer =
         std::max(worth_the_weights, records / std::max<std::int64_t>(1, 4 * threads / job.models));
+    if (MIAFAST_PICK(records_pass_by_few)(job, by_tiles)) return std::min(even, finer);
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 

@@ -178,6 +178,16 @@ inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[ma
     return 0;
 }
 
+// Whether few records go through all layers before the next do, so that their hidden layers stay in the
+// cache.
+inline bool records_pass_by_few([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] bool by_tiles) {
+#if MIAFAST_TILES
+    return by_tiles && weights_stay(job);
+#else
+    return false;
+#endif
+}
+
 // The same records for AMX, and what a digit of each is worth; returns whether it can multiply them so.
 inline bool split_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
                          [[maybe_unused]] std::int64_t end, [[maybe_unused]] Split into,
