@@ -27,13 +27,13 @@ std::int64_t rounded(std::int64_t size, std::int64_t multiple) {
 std::int64_t piece_size(const ConfidenceJob& job, std::int64_t records, bool shared, bool by_tiles) {
     const std::int64_t worth_the_weights = by_tiles ? 2048 : 1024;
     const std::int64_t bytes = job.is_double() ? 8 : 4, threads = thread_count();
-    std::int64_t widest = shared ? 1 : job.features.classes;
-    for (std::size_t i = 0; i + 1 < job.layers.size(); ++i)
+    const bool by_few = MIAFAST_PICK(records_pass_by_few)(job, by_tiles);
+    std::int64_t widest = shared ? 5 : job.features.classes;  // at least phi's running numbers
+    for (std::size_t i = 0; !by_few && i + 1 < job.layers.size(); ++i)
         widest = std::max(widest, job.layers[i].weight.records);
     const std::int64_t even = records / std::max<std::int64_t>(1, threads / job.models);
     const std::int64_t finer =
         std::max(worth_the_weights, records / std::max<std::int64_t>(1, 4 * threads / job.models));
-    if (MIAFAST_PICK(records_pass_by_few)(job, by_tiles)) return std::min(even, finer);
     return std::min({even, finer, std::max(worth_the_weights / 4, hidden_bytes / (widest * bytes))});
 }
 

@@ -160,7 +160,7 @@ inline bool split_block(const Affine& layer, std::int64_t model, Split into, con
         some.classes = block.units;
         pack_weights(some, some.model_start(model) + block.first * some.class_stride, {0, 1, 1}, each);
     }
-    for (std::int64_t unit = 0; unit < room; ++unit)
+    for (std::int64_t unit = 0; unit < room && !into.digits; ++unit)
         std::fill_n(biases + unit * lanes<F32>, lanes<F32>, each[unit]);
     std::uint32_t* words = memory.take<std::uint32_t>(slot + 1, groups * panel_words(weight.classes, into));
     float *row = memory.take<float>(11, digit_steps(weight.classes) * 64), *worth = each + room;
