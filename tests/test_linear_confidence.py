@@ -229,3 +229,20 @@ print(json.dumps([grown * 1024, float(np.abs(phi[:3] - expected).max())]))
     grown, error = json.loads(ran.stdout)
     assert grown < 4096 * 50257 * 4 / 10
     assert error < 1e-3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_records_of_each_models_own_are_split_in_pieces() -> None:
+    code = """
+import os, resource
+import numpy as np
+import miafast as mf
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+features = np.full((4, 60000, 128), 0.3, np.float32)
+weight, labels = np.ones((4, 32, 128), np.float32), np.zeros(60000, int)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+mf.linear_confidence(features, weight, None, labels)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(ran.stdout) * 1024 < 4 * 60000 * 128 * 4 / 5
