@@ -115,6 +115,16 @@ def test_null_mechanism_in_one_run_is_seldom_accused() -> None:
     assert np.mean(f_dp_one_run(right, delta=0.0, family="approximate", **options) > 0) <= FALSE_ALARMS
 
 
+@pytest.mark.parametrize("method", ["one-run", "f-dp one-run"])
+def test_where_equal_scores_stand_does_not_matter(method: str) -> None:
+    members_first = np.arange(400) < 200
+    scores = np.random.default_rng(7).integers(3, size=(200, 400))  # nothing about who was in
+    found = [mf.epsilon_lower_bound(each, members_first, method=method, delta=1e-5) for each in scores]
+    assert np.mean(np.array(found) > 0) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    alike = mf.epsilon_lower_bound(np.zeros(400), members_first, method=method, delta=1e-5)
+    assert alike == 0
+
+
 def test_gaussian_mechanism_is_bounded_tightly_and_seldom_too_high() -> None:
     random, n, truth = np.random.default_rng(3), 10_000, epsilon_of_mu(1.0, delta=1e-5)
     from scipy.special import ndtr

@@ -59,7 +59,7 @@ def epsilon_lower_bound(
         out of the count; a number is divided evenly; by default all canaries are guessed. Fix it before looking.
     family: of "f-dp one-run": "gaussian" (as "gdp") or "approximate", which assumes nothing.
     copies: how many copies of the canary were added or left out together: privacy of groups.
-    seed: of "split".
+    seed: of "split", and of the lots that decide between equal scores of one run.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def epsilon_lower_bound(
         called_in, called_out = _guesses(guesses, len(scores))
         _check_coins(is_member)
         more = {"family": family} if method == "f-dp one-run" else {}
-        right = right_guesses(scores, is_member, called_in=called_in, called_out=called_out)
+        right = right_guesses(scores, is_member, called_in=called_in, called_out=called_out, seed=seed)
         found = _ONE_RUN[method](
             right, guesses=called_in + called_out, canaries=len(scores), delta=delta, alpha=alpha, copies=copies, **more
         )
@@ -91,9 +91,13 @@ def epsilon_lower_bound(
     return float(np.max(_RATES[method](counts, delta=delta, alpha=alpha, copies=copies)))
 
 
-def right_guesses(scores: Array, is_member: Array, *, called_in: int, called_out: int) -> int:
-    """How many of the highest scores are members, and how many of the lowest are not; ties by position."""
-    order = np.argsort(-scores, kind="stable")
+def right_guesses(scores: Array, is_member: Array, *, called_in: int, called_out: int, seed: int) -> int:
+    """How many of the highest scores are members, and how many of the lowest are not.
+
+    Lots decide between equal scores: their places may tell who was in, as where members are listed first.
+    """
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(scores))
+    order = order[np.argsort(-scores[order], kind="stable")]
     last = len(scores) - called_out
     return int(is_member[order[:called_in]].sum() + (~is_member[order[last:]]).sum())
 
