@@ -1,7 +1,8 @@
-"""Results on disk: one JSON file per machine and commit, and the same as Markdown for reading."""
+"""Results on disk: a JSON file for each sitting of a machine at a commit, and the same as Markdown for reading."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """What one benchmark hands over. Rows with the same `case` replace those of an earlier run on this commit."""
+    """What one benchmark hands over: rows of one case, or of several, each named by its `case`."""
 
     name: str
     says: str
@@ -41,20 +42,27 @@ class Section:
 
 
 def save(section: Section, where: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Add a section to this machine's and commit's result, JSON and Markdown, and return the latter's path."""
+    """Add a section to the newest result of this machine and commit, and return its Markdown's path.
+
+    A case that is measured again begins a further result, so that every sitting keeps its numbers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{machine.slug(where)}-{where['commit']}"
-    path = stem.with_name(stem.name + ".json")
+    stem = f"{machine.slug(where)}-{where['commit']}"
+    sittings = itertools.count(2)
+    path, further = folder / f"{stem}.json", folder / f"{stem}-{next(sittings)}.json"
+    while further.exists():
+        path, further = further, folder / f"{stem}-{next(sittings)}.json"
     sections = json.loads(path.read_text())["sections"] if path.exists() else {}
-    again = {row["case"] for row in section.rows}
-    earlier = [row for row in sections.get(section.name, {}).get("rows", []) if row["case"] not in again]
+    earlier = sections.get(section.name, {}).get("rows", [])
+    if {row["case"] for row in earlier} & {row["case"] for row in section.rows}:
+        path, sections, earlier = further, {}, []
     sections[section.name] = {
         "says": section.says,
         "columns": [[column.title, column.key, column.form] for column in section.columns],
         "rows": [*earlier, *section.rows],
     }
     _write(path, json.dumps({"machine": where, "sections": sections}, indent=1) + "\n")
-    page = stem.with_name(stem.name + ".md")
+    page = path.with_suffix(".md")
     _write(page, _page(where, sections))
     return page
 

@@ -147,22 +147,30 @@ def test_smoke(
 def test_a_table_goes_on_from_its_workdir(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any, plain_machine: None
 ) -> None:
-    """Saved with its machine, and once trained never again."""
+    """Saved with its machine, once trained never again; another case joins the file, the same one begins a further."""
     monkeypatch.setitem(papers_shokri.DATA, "location30", replace(SMALL, name="digits", classes=2))
-    words = ("shokri", "--only", "gap-location30", "--out", str(tmp_path), "--workdir", str(tmp_path / "work"))
-    assert run(monkeypatch, *words, "--repetitions", "2") == 0
+    monkeypatch.setitem(papers_shokri.DATA, "location-5", replace(SMALL, name="digits", classes=2))
+    words = ("shokri", "--out", str(tmp_path), "--workdir", str(tmp_path / "work"), "--repetitions", "2", "--only")
+    assert run(monkeypatch, *words, "gap-location30") == 0
     (page,) = tmp_path.glob("*.md")
     assert "precision" in page.read_text()
     assert "GiB of memory" in page.read_text()
-    first = capsys.readouterr().out
+    first, begun = capsys.readouterr().out, page.read_text()
+    assert run(monkeypatch, *words, "gap-location-5") == 0
+    assert list(tmp_path.glob("*.md")) == [page]
+    both, _ = page.read_text(), capsys.readouterr()
+    assert both.startswith(begun)
     papers_shokri.measured.cache_clear()
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr("miafast.shadow.train", refuse)
-    assert run(monkeypatch, *words, "--repetitions", "2") == 0
-    assert capsys.readouterr().out == first
+    assert run(monkeypatch, *words, "gap-location30") == 0
+    assert page.read_text() == both
+    further = page.with_stem(f"{page.stem}-2")
+    assert further.read_text() == begun
+    assert capsys.readouterr().out == first.replace(page.name, further.name)
 
 
 @pytest.fixture
