@@ -15,6 +15,7 @@ from miafast.attacks.threshold import Threshold
 from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
 from miafast.guards import Check, before_training
 from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, layout
+from miafast.ops.left_out import beside_balanced
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
 from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
@@ -182,7 +183,15 @@ def signals_of_all(attacks: Sequence[Attack]) -> tuple[str, ...]:
 
 
 def attack_with(attack: Attack, signals: Signals) -> Array:
-    """Scores of the user's target [records], or of every model as the target [models, records]."""
+    """Scores of the user's target [records], or of every model as the target [models, records].
+
+    Records that `beside_balanced` finds are NaN: they would hide from the attacks that the mask is balanced.
+    """
+    if not signals.has_target and (beside := beside_balanced(signals.in_mask)).any():
+        found = attack_with(attack, signals.of(~beside))
+        scores = np.full(signals.in_mask.shape, np.nan, found.dtype)
+        scores[:, ~beside] = found
+        return scores
     wanted = [signals.named(name) for name in signals_of(attack)]
     in_mask = signals.in_mask
     further: dict[str, Any] = {"labels": signals.labels} if getattr(attack, "labels", False) else {}

@@ -51,11 +51,7 @@ class Poisoned:
 
         With poison's columns left in, no mask is balanced any more, and `LiRA.score_all` would not know it.
         """
-        of = self.targets
-        arrays = {name: each[:, of] for name, each in signals.arrays.items()}
-        return replace(
-            signals, phi=signals.phi[:, of], in_mask=signals.in_mask[:, of], labels=signals.labels[of], arrays=arrays
-        )
+        return signals.of(self.targets)
 
 
 def poison(records: Records, targets: Array, *, copies: int, labels: Array | None = None, seed: int = 0) -> Poisoned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +124,13 @@ class Signals:
         if name != "phi" and name not in self.arrays:
             raise ValueError(f"signal {name!r} was not measured ({', '.join(['phi', *self.arrays])} were); audit anew.")
         return self.phi if name == "phi" else self.arrays[name]
+
+    def of(self, records: Array) -> Signals:
+        """The signals of these records alone, by index or by bool mask, in the given order."""
+        arrays = {name: each[:, records] for name, each in self.arrays.items()}
+        return replace(
+            self, phi=self.phi[:, records], in_mask=self.in_mask[:, records], labels=self.labels[records], arrays=arrays
+        )
 
     @property
     def models(self) -> int:

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import miafast as mf
 from miafast import attacks
 from miafast.attacks import thresholds
 from miafast.ops.class_threshold import above_class_threshold
 from miafast.ops.difficulty import difficulty
-from miafast.ops.left_out import next_on_other_side
+from miafast.ops.left_out import beside_balanced, next_on_other_side
 from miafast.ops.lira import MODES
 from miafast.ops.lira_leave_one_out import sides_without
 from miafast.ops.log_ratio import log_ratio
 from miafast.ops.log_ratio_leave_one_out import log_ratio_leave_one_out
 from miafast.ops.out_percentile import SMOOTHS, out_percentile
+from miafast.plan import attack_with
+from miafast.tables import Signals
 
 
 def balanced(models: int = 8, records: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -152,3 +155,24 @@ def test_thresholds_from_shadows_by_hand() -> None:
         thresholds.from_shadows(scores, in_mask, fpr=0.1)
     with pytest.raises(ValueError, match="needs both"):
         thresholds.from_shadows(scores, np.ones_like(in_mask))
+
+
+@pytest.mark.parametrize("attack", [mf.RMIA(), attacks.Watson(), attacks.AttackR(), mf.LiRA(mode="offline")])
+def test_records_never_in_do_not_hide_that_a_mask_is_balanced(attack: Any) -> None:
+    random = np.random.default_rng(0)
+    in_mask = np.argsort(random.random((6, 4000)), axis=0) < 3
+    in_mask[:, :800], in_mask[:, 3900:] = False, True
+    rest = slice(800, 3900)
+    signals = Signals(random.normal(size=(6, 4000, 1)), in_mask, np.zeros(4000, np.int64))
+    scores = attack_with(attack, signals)
+    np.testing.assert_array_equal(scores[:, rest], attack.score_all(signals.phi[:, rest], in_mask[:, rest]))
+    assert np.isnan(scores[:, :800]).all()
+    assert np.isnan(scores[:, 3900:]).all()
+    low, high = mf.roc(scores[:, rest], in_mask[:, rest]).auc_interval(0.999)
+    assert low < 0.5 < high
+
+
+def test_coins_leave_no_record_out() -> None:
+    in_mask = np.random.default_rng(0).random((4, 200)) < 0.5
+    assert (in_mask.sum(axis=0) == 0).any()
+    assert not beside_balanced(in_mask).any()

@@ -117,6 +117,7 @@ class LiRA:
         but where **every record is IN the same number of models** (balanced masks). There the left-out model's side
         has one model fewer, so the counts alone would tell members from non-members even on pure noise. The next model
         of the other side, cyclically after the target, is then left out too: both cases have equal counts.
+        Records that are IN no model or all hide such a mask: score the others alone, as `miafast.audit` does.
 
         Args and errors as for `score`.
         """

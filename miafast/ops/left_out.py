@@ -18,6 +18,19 @@ class LeftOut(NamedTuple):
     counts: Array  # [targets, records] bool: whether it is on this side, so that the side has one model fewer
 
 
+def beside_balanced(in_mask: Array) -> Array:
+    """[records] bool: IN no model or all of them, where every other record is IN the same number of models.
+
+    Such a record is no news as a target, and with it the mask's counts no longer look fixed: the others' would tell.
+
+    >>> beside_balanced(np.array([[True, False, False], [False, True, False]]))
+    array([False, False,  True])
+    """
+    counts = in_mask.sum(axis=0)
+    beside: Array = (counts == 0) | (counts == len(in_mask))
+    return beside if has_fixed_counts(in_mask[:, ~beside]) else np.zeros_like(beside)
+
+
 def left_out(in_mask: Array, use: Array) -> LeftOut:
     """``use`` [models, records] is the side: in_mask or its opposite.
 
