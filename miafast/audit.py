@@ -25,12 +25,12 @@ from miafast.guards import (
     threshold_of_target,
 )
 from miafast.ops.dispatch import recording
-from miafast.plan import Attack, Plan, TrainFunction, attack_with, compared_attacks, make_plan
+from miafast.plan import Attack, Plan, attack_with, compared_attacks, make_plan
 from miafast.progress import Bar, bars
 from miafast.queries import Query
 from miafast.report import AttackResult, Report
 from miafast.roc import Roc, roc
-from miafast.shadow import Recipe, recipe_for
+from miafast.shadow import Recipe, TrainFunction, recipe_for
 from miafast.store import Store
 from miafast.tables import Array, Records, Signals
 

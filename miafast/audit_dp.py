@@ -15,11 +15,11 @@ from miafast.epsilon.lower_bound import METHODS
 from miafast.epsilon.threshold import best_threshold
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.ops.mlp_confidence import mlp_confidence
+from miafast.progress import Progress
 from miafast.report.dp import DpReport, Look
+from miafast.shadow import TrainFunction
 from miafast.shadow.private import GradientCanaries, PrivateRecipe, start, train_private
 from miafast.tables import Array, Records
-
-TrainFunction = Callable[[Records, Array, int], Any]  # (records, in_indices, seed) -> model
 
 #: When a many-runs audit looks whether the claim is refuted: after these shares of its runs.
 LOOKS = (0.125, 0.25, 0.5, 1.0)
@@ -41,7 +41,7 @@ def audit_dp(
     confidence: float = 0.95,
     sees: str = "final",
     seed: int = 0,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> DpReport:
     """Try to refute the claim that training is (epsilon, delta)-differentially private.
 
@@ -66,7 +66,7 @@ def audit_dp(
     method: as in `epsilon_lower_bound`; "clopper-pearson" in many runs and "one-run" in one by default.
     sees: what is looked at of a recipe's models: "final" (what all of training changed) or "last-update" (what the
         last step changed: DP-SGD promises its epsilon to those who see every step).
-    progress: has ``advance(models)``, or None.
+    progress: is told how many models are done; see `miafast.progress.Progress`.
 
     Raises
     ------
@@ -143,10 +143,10 @@ def _look_by_look(
 
 def _many_runs(
     recipe: PrivateRecipe | TrainFunction, records: Records, canary: str | Records, *, sees: str, seed: int,
-    progress: Any,
+    progress: Progress | None,
 ) -> Ask:  # fmt: skip
     """Asks pairs of models, the first of each with the canary: how well do they know it?"""
-    gradient = isinstance(canary, str) and canary == "gradient"
+    gradient = canary == "gradient"
     pool = records if gradient else joined(records, _records_of(canary, records, 1, seed))
 
     def ask(first: int, pairs: int) -> tuple[Array, Array]:
@@ -165,11 +165,11 @@ def _many_runs(
 
 def _one_run(
     recipe: PrivateRecipe | TrainFunction, records: Records, canary: str | Records, canaries: int, *, sees: str,
-    seed: int, progress: Any,
+    seed: int, progress: Progress | None,
 ) -> tuple[Array, Array]:  # fmt: skip
     """[canaries] scores of one model, and the coins."""
     coins = np.random.Generator(np.random.Philox([seed, 1])).random(canaries) < 0.5
-    gradient = isinstance(canary, str) and canary == "gradient"
+    gradient = canary == "gradient"
     if gradient:
         pool, places = records, _places(recipe, records, canaries, seed)
         in_mask = np.ones((1, len(pool)), bool)
@@ -184,7 +184,7 @@ def _one_run(
 
 def _scores(
     recipe: PrivateRecipe | TrainFunction, pool: Records, in_mask: Array, models: Array, places: Array | None,
-    canary_in: Array, canaries: int, *, sees: str, seed: int, progress: Any,
+    canary_in: Array, canaries: int, *, sees: str, seed: int, progress: Progress | None,
 ) -> Array:  # fmt: skip
     """[models, canaries] how much better each model knows the last records of the pool than before what is seen.
 
@@ -216,8 +216,9 @@ def _scores(
 
 
 def _scores_of_users(
-    train: TrainFunction, pool: Records, in_mask: Array, models: Array, canaries: int, *, seed: int, progress: Any
-) -> Array:
+    train: TrainFunction, pool: Records, in_mask: Array, models: Array, canaries: int, *, seed: int,
+    progress: Progress | None,
+) -> Array:  # fmt: skip
     from miafast.shadow import wrap  # here, because this is where torch is first needed
 
     x, y = pool.inputs(slice(len(pool) - canaries, None)), pool.y[-canaries:]

@@ -16,6 +16,7 @@ from miafast.noise import noisy_inputs
 from miafast.ops.dispatch import note
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.signals import signals as signals_of
+from miafast.progress import Progress
 from miafast.queries import Query, ask, query_name
 from miafast.store import Facts, Store
 from miafast.tables import Array, Records, Signals
@@ -51,10 +52,6 @@ class Models(Protocol):
     def confidence(self, x: Any, labels: Any) -> Confidence: ...  # [batch, ...], [batch] -> [count, batch]
 
     def logits(self, x: Any) -> torch.Tensor: ...  # [batch, ...] -> [count, batch, classes]
-
-
-class Progress(Protocol):
-    def advance(self, amount: int) -> None: ...
 
 
 def check_device(device: str) -> None:

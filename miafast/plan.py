@@ -18,11 +18,17 @@ from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, layout
 from miafast.ops.left_out import beside_balanced
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
-from miafast.shadow import Recipe, check_membership, describe, fingerprint_of, membership as draw_membership, recipe_for
+from miafast.shadow import (
+    Recipe,
+    TrainFunction,
+    check_membership,
+    describe,
+    fingerprint_of,
+    membership as draw_membership,
+    recipe_for,
+)
 from miafast.store import Facts
 from miafast.tables import Array, Records, Signals
-
-TrainFunction = Callable[[Records, Array, int], Any]  # (records, in_indices, seed) -> model
 
 
 class Attack(Protocol):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from miafast.defenses.answers import ConfidenceNoise, LabelOnly, Rounding, Temperature, TopK
-from miafast.defenses.training import DPSGD, L2, Dropout, EarlyStopping, LabelSmoothing, TrainFunction
-from miafast.shadow import Recipe
+from miafast.defenses.training import DPSGD, L2, Dropout, EarlyStopping, LabelSmoothing
+from miafast.shadow import Recipe, TrainFunction
 from miafast.tables import Array
 
 __all__ = [

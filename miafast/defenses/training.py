@@ -5,15 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from miafast.defenses.number import check_number
-from miafast.shadow import Recipe
-from miafast.tables import Array
-
-TrainFunction = Callable[[Any, Array, int], Any]  # (records, in_indices, seed) -> model
+from miafast.shadow import Recipe, TrainFunction
 
 
 @dataclass(frozen=True)

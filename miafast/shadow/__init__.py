@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from miafast.lazy import lazy_names
 from miafast.shadow.membership import check_membership, membership
 from miafast.shadow.private import PrivateRecipe, train_private
-from miafast.shadow.recipe import Recipe, describe, fingerprint_of, recipe_for
+from miafast.shadow.recipe import Recipe, TrainFunction, describe, fingerprint_of, recipe_for
 
 if TYPE_CHECKING:
     from miafast.shadow.distillation import distilled, is_distilled
@@ -26,9 +26,9 @@ _HOME = {
 }
 
 __all__ = [
-    "Models", "PrivateRecipe", "Recipe", "check", "check_membership", "describe", "distilled", "fingerprint_of",
-    "is_distilled", "membership", "recipe_for", "stack_size", "train", "train_modules", "train_private",
-    "train_privately", "work", "wrap",
+    "Models", "PrivateRecipe", "Recipe", "TrainFunction", "check", "check_membership", "describe", "distilled",
+    "fingerprint_of", "is_distilled", "membership", "recipe_for", "stack_size", "train", "train_modules",
+    "train_private", "train_privately", "work", "wrap",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")

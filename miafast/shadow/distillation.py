@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from miafast.progress import Silent
 from miafast.shadow.models import wrap
 from miafast.shadow.modules import flattened
 from miafast.shadow.random import Array
@@ -45,12 +46,7 @@ def _distil(records: Records, in_indices: Array, seed: int, *, recipe: Recipe, t
     answers = wrap(target, classes=records.classes).logits(records.inputs(in_indices))[0].softmax(dim=-1)
     data.y = torch.zeros(len(records), records.classes)
     data.y[torch.as_tensor(in_indices)] = answers
-    (module,), _ = train_singly(recipe, records, data, {0: in_indices}, seed=seed, progress=_Silent())
+    (module,), _ = train_singly(recipe, records, data, {0: in_indices}, seed=seed, progress=Silent())
     if not bool(torch.isfinite(flattened(module)).all()):
         raise ValueError("a mimic's weights are not finite: its training diverged. Lower learning_rate.")
     return module
-
-
-class _Silent:
-    def advance(self, amount: int) -> None:
-        pass

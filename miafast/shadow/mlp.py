@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 import torch
 
 from miafast.ops.mlp_steps import MlpState, mlp_steps
+from miafast.progress import Progress
 from miafast.shadow.batches import Batches
 from miafast.shadow.modules import widths
 from miafast.shadow.private import flat_inputs
@@ -21,7 +21,7 @@ _BLOCK_WORK = 2e10  # floating-point operations per model at a time: well below 
 
 def train_mlps(
     recipe: Recipe, records: Records, in_rows: list[Array], weights: torch.Tensor, *, seed: int, models: list[int],
-    progress: Any,
+    progress: Progress,
 ) -> torch.Tensor:  # fmt: skip
     """Trained weights [models, parameters]; models come by falling number of steps, with one batch size."""
     x, scale, shift = flat_inputs(records)

@@ -98,8 +98,8 @@ class Models:
 
 
 def wrap(
-    model: Any, *, name: str = "the target model", classes: int | None = None, how: str = "given", device: str = "cpu"
-) -> Models:
+    model: Any, *, name: str = "the target model", classes: int | None = None, how: str = "given"
+) -> Models:  # fmt: skip
     """One trained model of any common kind as `Models`.
 
     ``model`` is an `nn.Module`, another callable (a float32 tensor [batch, ...] to logits [batch, classes]; NumPy or
@@ -115,10 +115,10 @@ def wrap(
     answer = _answer(model, name)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return checked_logits(answer(x), len(x), classes, name, device)[None]
+        return checked_logits(answer(x), len(x), classes, name, "cpu")[None]
 
     modules = (lambda: [model]) if isinstance(model, nn.Module) else None
-    return Models(1, how, (name,), classes, forward, device, modules=modules)
+    return Models(1, how, (name,), classes, forward, modules=modules)
 
 
 def join(parts: Sequence[Models], *, how: str) -> Models:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from miafast.ops.dp_sgd_steps import dp_sgd_steps
+from miafast.progress import Progress
 from miafast.shadow.random import Array, stream, uniform
 from miafast.tables import Records
 
@@ -17,10 +18,6 @@ from miafast.tables import Records
 MISTAKES = ("none", "noise over batch size", "clips after averaging", "no noise in the last batch")
 
 _BLOCK_WORK = 1e11  # floating-point operations between two looks at the keyboard: a few seconds
-
-
-class Progress(Protocol):
-    def advance(self, steps: float) -> None: ...
 
 
 @dataclass(frozen=True)

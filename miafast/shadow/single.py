@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from miafast.progress import Progress
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.models import Models, wrap
 from miafast.shadow.modules import DropoutKeys, build, dropout_names, torch_seeded
@@ -82,7 +83,7 @@ class Place:
 
 
 def train_singly(
-    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Any
+    recipe: Recipe, records: Records, data: Resident, in_rows: dict[int, Array], *, seed: int, progress: Progress
 ) -> tuple[list[nn.Module], str]:
     """Models in the order of ``in_rows``, in evaluation mode, and what ran."""
     made: dict[int, nn.Module] = {}
@@ -111,7 +112,7 @@ def train_singly(
     return [made[model] for model in in_rows], "one at a time" if data.device.type == "cpu" else how
 
 
-def _side_by_side(works: list[Iterator[int]], device: torch.device, progress: Any) -> None:
+def _side_by_side(works: list[Iterator[int]], device: torch.device, progress: Progress) -> None:
     """Run generators in turns, each on a stream of its own on a CUDA device."""
     streams: list[Any] = [torch.cuda.Stream(device) if device.type == "cuda" else None for _ in works]
     for stream in filter(None, streams):

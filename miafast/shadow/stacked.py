@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from miafast.progress import Progress
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.mlp_gradient import mlp_gradient
@@ -89,8 +90,9 @@ def stacks(module: nn.Module, data: Resident) -> bool:
 
 
 def train_stack(
-    recipe: Recipe, data: Resident, in_rows: list[Array], stack: Stack, *, seed: int, models: list[int], progress: Any
-) -> str:
+    recipe: Recipe, data: Resident, in_rows: list[Array], stack: Stack, *, seed: int, models: list[int],
+    progress: Progress,
+) -> str:  # fmt: skip
     """Train all models of a stack, all with one batch size, and say what ran."""
     weights = {name: each.clone(memory_format=torch.contiguous_format) for name, each in stack.parameters().items()}
     dropout, by_hand = DropoutKeys(stack.module, seed=seed, models=models), isinstance(recipe.model, str)

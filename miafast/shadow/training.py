@@ -8,7 +8,7 @@ import operator
 import os
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from miafast.ops.dispatch import Op
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.mlp_confidence import mlp_confidence
+from miafast.progress import Progress, Silent
 from miafast.shadow.answers import Answers
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.mlp import train_mlps
@@ -30,15 +31,6 @@ from miafast.shadow.stacked import Stack, stacks, train_stack
 from miafast.tables import Records
 
 _STACK_BYTES = 16 << 30  # that weights, gradients, moments and batches of a stack may take on a device
-
-
-class Progress(Protocol):
-    def advance(self, n: int, /) -> Any: ...
-
-
-class _Silent:
-    def advance(self, n: int, /) -> None:
-        pass
 
 
 def train(
@@ -58,7 +50,7 @@ def train(
     chosen = _chosen(in_mask, len(records), models)
     if operator.index(seed) < 0:
         raise ValueError(f"seed={seed} is negative; give an integer of at least 0.")
-    progress = progress or _Silent()
+    progress = progress or Silent()
     in_rows = {model: np.flatnonzero(in_mask[model]) for model in chosen}
     if not isinstance(recipe, Recipe):
         made = []
@@ -79,9 +71,9 @@ def train(
 
 
 def train_modules(
-    recipe: Recipe, records: Records, in_mask: Array, *, models: Sequence[int], seed: int, device: str = "cpu"
-) -> list[nn.Module]:
-    """The models of `train` as modules of their own, in evaluation mode: for what looks inside them.
+    recipe: Recipe, records: Records, in_mask: Array, *, models: Sequence[int], seed: int
+) -> list[nn.Module]:  # fmt: skip
+    """The models of `train` on the processor as modules of their own, in evaluation mode: for what looks inside them.
 
     Raises as `train` does, and TypeError for a train function, whose models may not be modules.
     """
@@ -89,10 +81,10 @@ def train_modules(
         raise TypeError(f"recipe is {type(recipe).__name__}; what looks inside models needs a miafast.Recipe.")
     recipe.check(records)
     in_rows = {model: np.flatnonzero(in_mask[model]) for model in _chosen(in_mask, len(records), models)}
-    data = Resident(records, device)
-    if not _stackable(recipe, records, device):
-        return _train_singly(recipe, records, data, in_rows, seed=seed, progress=_Silent())[0]
-    stacks_made, place, _ = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=_Silent())
+    data = Resident(records, "cpu")
+    if not _stackable(recipe, records, "cpu"):
+        return _train_singly(recipe, records, data, in_rows, seed=seed, progress=Silent())[0]
+    stacks_made, place, _ = _train_stacks(recipe, records, data, in_rows, seed=seed, progress=Silent())
     return _alone(stacks_made, [place[model] for model in in_rows])
 
 
