@@ -115,7 +115,7 @@ class DpReport:
             page = filled("dp.html", {"facts": facts, "plot": plot, "regions": regions})
             temporary("dp.html").write_text(page, encoding="utf-8")
             temporary("dp.json").write_text(as_json(facts), encoding="utf-8")
-            draw_roc(temporary("dp.png"), [facts["attack"]], name=self.records, regions=regions)
+            temporary("dp.png").write_bytes(draw_roc([facts["attack"]], name=self.records, regions=regions))
             with temporary("dp-scores.npy").open("wb") as file:
                 np.save(file, np.stack([self.scores, self.is_member]))
         return Path(folder)

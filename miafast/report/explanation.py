@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from miafast.report.files import all_or_nothing
 from miafast.report.filled import filled
+from miafast.report.png import as_image, png
 from miafast.tables import Array, Records
 from miafast.whitebox import Explanation
 
@@ -65,26 +65,14 @@ def explanation_page(found: Explanation, records: Records, *, is_member: bool | 
 
 def draw(found: Explanation) -> bytes:
     """The map as a PNG; the same explanation gives the same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        is_image = found.x.ndim == 3 and found.x.shape[0] in (1, 3)
-        figure = Figure(figsize=(9, 2.6) if is_image else (9, 4.2), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
-        (_draw_image if is_image else _draw_bars)(figure, found)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+    is_image = found.x.ndim == 3 and found.x.shape[0] in (1, 3)
+    size = (9.0, 2.6) if is_image else (9.0, 4.2)
+    return png(lambda figure: (_draw_image if is_image else _draw_bars)(figure, found), size=size)
 
 
 def _draw_image(figure: Any, found: Explanation) -> None:
     axes = figure.subplots(1, 4)
-    low, high = float(found.x.min()), float(found.x.max())
-    seen = (np.moveaxis(found.x, 0, -1) - low) / max(high - low, 1e-12)
-    axes[0].imshow(seen[..., 0] if seen.shape[-1] == 1 else seen, cmap="gray", interpolation="nearest")
+    axes[0].imshow(as_image(found.x), cmap="gray", interpolation="nearest")
     maps = [each.sum(axis=0) for each in (found.target, found.proxies.mean(axis=0), found.excess)]
     most = max(float(np.abs(each).max()) for each in maps) or 1.0
     for place, each in zip(axes[1:], maps, strict=True):

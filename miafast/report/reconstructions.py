@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from miafast.report.png import as_image, literal, png
 from miafast.tables import Array
 
 COLUMNS = 10
@@ -20,27 +18,19 @@ def draw(x: Array, means: Array, names: tuple[str, ...]) -> bytes:
 
     Raises ValueError for inputs that are no images: [1 or 3 channels, height, width] or [height, width].
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    bands, wide = -(-len(x) // COLUMNS), min(len(x), COLUMNS)
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        bands = -(-len(x) // COLUMNS)
-        wide = min(len(x), COLUMNS)
-        figure = Figure(figsize=(0.4 + 1.1 * wide, 2.6 * bands), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
+    def drawn(figure: Any) -> None:
         axes = figure.subplots(2 * bands, wide, squeeze=False)
         for each in axes.flat:
             each.set_axis_off()
         for place in range(len(x)):
             band, column = divmod(place, COLUMNS)
             for row, picture in enumerate((means[place], x[place])):
-                axes[2 * band + row, column].imshow(_as_image(picture), cmap="gray", interpolation="nearest")
-            axes[2 * band, column].set_title(names[place].replace("$", r"\$"), fontsize=8)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+                axes[2 * band + row, column].imshow(as_image(picture), cmap="gray", interpolation="nearest")
+            axes[2 * band, column].set_title(literal(names[place]), fontsize=8)
+
+    return png(drawn, size=(0.4 + 1.1 * wide, 2.6 * bands))
 
 
 def section(x: Array, means: Array, names: tuple[str, ...], *, facts: Mapping[str, str]) -> str:
@@ -56,13 +46,3 @@ def section(x: Array, means: Array, names: tuple[str, ...], *, facts: Mapping[st
         + (f"<dl>{rows}</dl>\n" if rows else "")
         + "</section>\n"
     )
-
-
-def _as_image(x: Array) -> Any:
-    """One input as [height, width] or [height, width, 3] in 0 … 1, stretched over its own range."""
-    if x.ndim == 3 and x.shape[0] in (1, 3):
-        x = x[0] if x.shape[0] == 1 else np.moveaxis(x, 0, -1)
-    elif x.ndim != 2:
-        raise ValueError(f"inputs have shape {x.shape}, which is no image: [1 or 3, height, width] or [height, width].")
-    low, high = float(x.min()), float(x.max())
-    return (x - low) / (high - low) if high > low else np.zeros_like(x)

@@ -155,7 +155,7 @@ class Report:
             facts = self.facts
             temporary("report.html").write_text(page(facts, scores_file=f"scores.{scores}"), encoding="utf-8")
             temporary("report.json").write_text(as_json(facts), encoding="utf-8")
-            draw_roc(temporary("roc.png"), facts["attacks"], name=self.name)
+            temporary("roc.png").write_bytes(draw_roc(facts["attacks"], name=self.name))
             write_scores(temporary(f"scores.{scores}"), self.results, signals=self.signals, kind=scores)
         return folder
 
