@@ -182,7 +182,7 @@ def threshold_of_target(name: str, target: Roc, shadows: Roc | None) -> Check:
     level = None if shadows is None else _level(target, shadows)
     if shadows is None or level is None:
         return Check("thresholds", True, f"{whose}; there are too few records to try one from the shadow models.")
-    threshold = shadows.thresholds[np.searchsorted(shadows.fpr, level, side="right") - 1]
+    threshold = shadows.threshold_at(level)
     tpr, fpr = _rates(target.scores, target.is_member, threshold)
     text = (
         f"{whose}. With the threshold that holds {100 * level:g} % FPR on the shadow models, {name} finds "

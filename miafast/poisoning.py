@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from miafast.audit import audit, report_on
-from miafast.plan import Attack, TrainFunction, compared_attacks
+from miafast.plan import Attack, compared_attacks
 from miafast.report import Report
 from miafast.report.files import all_or_nothing
 from miafast.roc import Roc
-from miafast.shadow import Recipe, check_membership, membership as draw_membership, recipe_for
+from miafast.shadow import Recipe, TrainFunction, check_membership, membership as draw_membership, recipe_for
 from miafast.shadow.random import permutation, stream, uniform
 from miafast.tables import Array, Records, Signals
 
@@ -237,8 +237,7 @@ def per_record_tpr(found: Roc, fpr: float) -> Array:
     >>> per_record_tpr(found, 0.34)
     array([ 1.,  0., nan])
     """
-    found.tpr_at(fpr)  # says what is wrong with fpr
-    threshold = found.thresholds[np.searchsorted(found.fpr, fpr, side="right") - 1]
+    threshold = found.threshold_at(fpr)
     models = found.is_member.sum(axis=0)
     hits = ((found.scores >= threshold) & found.is_member).sum(axis=0)
     shares: Array = np.where(models > 0, hits / np.maximum(models, 1), np.nan)

@@ -79,6 +79,10 @@ class Roc:
         """
         return float(self._found(self._allowed(fpr)) / self.members)
 
+    def threshold_at(self, fpr: float) -> float:
+        """The lowest threshold whose FPR is at most ``fpr``, where `tpr_at` is read off. Raises ValueError as there."""
+        return float(self.thresholds[self._point(self._allowed(fpr))])
+
     def interval(self, fpr: float, confidence: float = 0.95) -> tuple[float, float]:
         """(low, high) for the true TPR at the true FPR ``fpr``; see `intervals`."""
         low, high = self.intervals(fpr, confidence)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from miafast.report.measures import Facts, threshold_at
+from miafast.report.measures import Facts
 from miafast.report.plain import plain
 from miafast.separation import separation
 from miafast.tables import Array, Signals
@@ -34,7 +34,7 @@ def exposed(result: AttackResult, signals: Signals, *, class_names: Sequence[str
     """The most exposed records next to typical ones; "found" is by the attack's threshold at `level["fpr"]`."""
     find = _of_users_target if signals.has_target else _of_every_model
     order, told, separations, reason = find(result, signals)
-    threshold = np.nan if level is None else threshold_at(result.roc, level["fpr"])
+    threshold = np.nan if level is None else result.roc.threshold_at(level["fpr"])
     middle = max(len(order) // 2 - DRAWN // 2, 0)
     typical = [record for record in order[middle : middle + DRAWN] if record not in order[:LISTED]]
 

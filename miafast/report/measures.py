@@ -57,11 +57,6 @@ def lowest_rate(attacks: list[Facts]) -> float:
     return 1e-5 if non_members >= 100_000 else 1e-4 if non_members >= 1_000 else 1e-3
 
 
-def threshold_at(roc: Roc, fpr: float) -> float:
-    """The lowest threshold whose false-alarm rate is at most `fpr`."""
-    return float(roc.thresholds[np.searchsorted(roc.fpr, fpr, side="right") - 1])
-
-
 def _tpr(roc: Roc, fpr: float) -> Facts:
     if not roc.measurable(fpr):
         return {"fpr": fpr, "measurable": False, "value": None, "low": None, "high": None}

@@ -14,7 +14,7 @@ import numpy as np
 from miafast.intervals import clopper_pearson
 from miafast.memorization import Memorization, class_hardness, memorization
 from miafast.report.exposed import TOO_FEW
-from miafast.report.measures import CONFIDENCE, Facts, threshold_at
+from miafast.report.measures import CONFIDENCE, Facts
 from miafast.report.plain import plain
 from miafast.separation import separation
 from miafast.tables import Array, Signals
@@ -102,7 +102,7 @@ def _classes(
 ) -> list[Facts]:  # fmt: skip
     """Per class: how hard, how much of it is remembered, and what the attack finds of it with which precision."""
     found = class_hardness(correct, in_mask, signals.labels)
-    threshold = np.nan if level is None else threshold_at(result.roc, level["fpr"])
+    threshold = np.nan if level is None else result.roc.threshold_at(level["fpr"])
     rows = []
     for label in np.flatnonzero(found.records).tolist():
         scores, is_member = (each[..., signals.labels == label] for each in (result.scores, result.is_member))
