@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from miafast.audit import audit
 from miafast.defenses import Defense, LabelOnly, as_defenses
 from miafast.report.measures import headline_level, measures
-from miafast.report.words import interval, percent, rate
+from miafast.report.words import aligned, interval, percent, rate
 from miafast.tables import Array, Records
 
 if TYPE_CHECKING:
-    from miafast.plan import Attack, TrainFunction
+    from miafast.plan import Attack
     from miafast.report import Report
-    from miafast.shadow import Recipe
+    from miafast.shadow import Recipe, TrainFunction
 
 Asked = Defense | str | Sequence[Defense | str] | None
 
@@ -43,12 +43,8 @@ class DefenseTable:
         for row in self.rows:
             numbers = (f"{row[name]:.3f}" for name in ("train_accuracy", "test_accuracy", "auc", "balanced_accuracy"))
             lines.append((row["defense"], *numbers, _tpr(row)))
-        widths = [max(len(line[column]) for line in lines) for column in range(6)]
-        told = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
         noted = [LabelOnly.note] if any("label-only" in row["defense"] for row in self.rows) else []
-        return "\n".join([*told, *(f"\n{note}" for note in noted)])
+        return "\n".join([*aligned(lines), *(f"\n{note}" for note in noted)])
 
 
 def defense_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from miafast.report.measures import CONFIDENCE, HEADLINE_FPR, Facts, headline_level
 
@@ -68,6 +68,16 @@ def plus_minus(spread: Facts, *, scale: float = 1.0, decimals: int = 3, unit: st
         return "–"
     mean = f"{scale * spread['mean']:.{decimals}f}"
     return mean + unit if spread["sd"] is None else f"{mean} ± {scale * spread['sd']:.{decimals}f}{unit}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line per row, its columns below one another.
+
+    >>> aligned([("a", "b"), ("long", "c")])
+    ['a     b', 'long  c']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def headline(attack: Facts) -> str:
@@ -243,7 +253,7 @@ def _block(attacks: list[Facts]) -> str:
     rows = [["", *(each["name"] for each in attacks)]]
     for row in measure_rows(attacks)[0]["rows"]:
         rows.append([row["label"], *(f"{text} ({small})" if small else text for text, small in row["cells"])])
-    return _aligned(rows)
+    return _table(rows)
 
 
 def _lines(attacks: list[Facts]) -> str:
@@ -256,13 +266,12 @@ def _lines(attacks: list[Facts]) -> str:
             f"{text} ({small})" if small and at >= len(cells) - 2 else text for at, (text, small) in enumerate(cells)
         ]
         rows.append([attack["name"], *texts])
-    return _aligned(rows)
+    return _table(rows)
 
 
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+def _table(rows: list[list[str]]) -> str:
+    lines = aligned(rows)
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
 
 
 def _row(label: str, cells: Iterator[tuple[str, str]]) -> Facts:
