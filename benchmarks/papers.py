@@ -58,8 +58,9 @@ def drawn(records: mf.Records, count: int | None, *, seed: int = 0) -> mf.Record
     )  # fmt: skip
 
 
-def shrunk(records: mf.Records, side: int = 8) -> mf.Records:
-    """Images [records, channels, height, width] as a table of means over tiles, side x side per channel."""
+def shrunk(records: mf.Records) -> mf.Records:
+    """Images [records, channels, height, width] as a table of means over tiles, 8 x 8 per channel."""
+    side = 8
     count, channels, height, width = records.x.shape
     tiles = records.x.reshape(count, channels, side, height // side, side, width // side)
     return mf.Records(

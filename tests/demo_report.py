@@ -54,7 +54,7 @@ def demo_report(
         },
         "seconds": {"train": 12.3, "query": 0.84, "attack": 0.012, "measure": 0.4},
         "versions": {"miafast": "0.1.0", "python": "3.11.2", "numpy": "2.1.0"},
-        "backends": {"lira": "cpp", "logit_confidence": "cpp", "roc_counts": "numba"},
+        "backends": {"lira": "cpp", "logit_confidence": "cpp", "roc_counts": "cpp"},
         "warnings": ("The target was trained on 300 records, the shadows on 270 on average.",),
         "checks": (
             Check("size", False, "The target was trained on 300 records, the shadows on 270 on average."),

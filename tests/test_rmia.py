@@ -24,7 +24,6 @@ ATTACKS = [
     RMIA(queries="mean"), BASE(), BASE("offline"), BASE("offline", offline_a=0.3), BASE(temperature=3.0),
     RaMIA(), RaMIA(RMIA()), RaMIA(Threshold(), low=0.0, high=0.8),
 ]  # fmt: skip
-QUANTILES = (0.1, 0.5, 0.9)
 
 
 def leaky(seed: int = 0, models: int = 12, records: int = 80, queries: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,7 @@ THRESHOLDS = ("none", "class-wise")
 
 @dataclass(frozen=True)
 class _Metric:
-    """``thresholds="class-wise"`` subtracts, per class, the threshold that separates the shadows' members best (by
-    balanced accuracy, the authors' rule). A score of 0 or more is then the authors' verdict "member", and one ROC over
-    all classes moves all thresholds alike. ``"none"`` scores the metric itself and needs no shadows and no labels."""
+    """One signal as the score; `Entropy` says what ``thresholds`` do."""
 
     thresholds: str = "none"
 
@@ -93,7 +91,7 @@ class Entropy(_Metric):
 
     The score is minus the entropy, in nats, or t_y - entropy: ``thresholds="class-wise"`` takes, per class, the t_y
     that separates the shadows' members best by balanced accuracy (the authors' rule). A score of 0 or more is then
-    their verdict "member", and the ROC moves all thresholds alike. ``"none"`` needs no shadows.
+    their verdict "member", and the ROC moves all thresholds alike. ``"none"`` needs no shadows and no labels.
 
     >>> import numpy as np
     >>> Entropy().score(np.array([0.25, 0.5]))

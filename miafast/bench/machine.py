@@ -17,6 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
+ROUNDS = 9
 PACKAGES = ("miafast", "numpy", "scipy", "numba", "torch", "triton", "scikit-learn")
 
 
@@ -84,10 +85,10 @@ def _fold(values: Any) -> Any:
     return first ^ second ^ third ^ fourth
 
 
-def _median_seconds(function: Callable[[], None], *, rounds: int = 9) -> float:
+def _median_seconds(function: Callable[[], None]) -> float:
     function()
     taken = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         began = time.perf_counter()
         function()
         taken.append(time.perf_counter() - began)
@@ -105,7 +106,7 @@ def _cuda(size: int) -> dict[str, Any]:
     source = torch.zeros(size, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     taken = []
-    for _ in range(9):  # by the device's clock, after another copy: a busy host has no part in it
+    for _ in range(ROUNDS):  # by the device's clock, after another copy: a busy host has no part in it
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         target.copy_(source)
         start.record()

@@ -33,10 +33,6 @@ class Extraction:
             raise ValueError(f"by={by!r} was not measured; choose from {', '.join(self.ranks)}.")
         return self.ranks[by]
 
-    def verbatim_of_top(self, by: str, top: int | None = None) -> float:
-        """The mean verbatim share of the ``top`` distinct texts by a criterion, or of all its distinct texts."""
-        return float(self.verbatim[self.ranked(by)[:top]].mean())
-
     def precision(self, by: str, top: int | None = None) -> float:
         """The share of the ``top`` distinct texts by a criterion, or of all, that hold any verbatim run."""
         return float((self.verbatim[self.ranked(by)[:top]] > 0).mean())

@@ -1,4 +1,4 @@
-"""How many records look like a record to the reference models."""
+"""How many records look like a record to the shadow models."""
 
 from __future__ import annotations
 

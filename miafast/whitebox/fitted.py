@@ -34,6 +34,8 @@ class Fitted:
 
 
 def sigmoid(logits: Array) -> Array:
-    """1 / (1 + exp(-logits)), float64, without overflow."""
-    out: Array = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, np.float64)))
+    """1 / (1 + exp(-logits)), float64."""
+    from scipy.special import expit  # here, so that `import miafast` stays light
+
+    out: Array = expit(np.asarray(logits, np.float64))
     return out
