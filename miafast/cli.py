@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from miafast.plan import Attack, compared_attacks
 from miafast.queries import COUNTS, Query
 from miafast.report import Report
 from miafast.report.scores import KINDS
+from miafast.spelling import did_you_mean
 from miafast.store import reopen, write_array
 from miafast.tables import Array, Signals
 
@@ -208,6 +210,7 @@ def backends() -> None:
 
 def main() -> None:
     """Run the command line; a mistake in the input is one line on standard error and exit status 2."""
+    warnings.showwarning = lambda message, *_, **__: print(f"miafast: warning: {message}", file=sys.stderr)
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -217,10 +220,13 @@ def main() -> None:
 
 def _attacks(names: str, *, variance: str, center: str, tail: str) -> tuple[Attack, ...]:
     """The attacks of a list of names, the headline first; the options go to every LiRA among them."""
-    wanted = [name for name in ATTACKS if name not in ON_DEMAND] if names == "all" else names.split(",")
+    wanted = [name for name in ATTACKS if name not in ON_DEMAND] if names == "all" else options.names(names) or ()
     for name in wanted:
         if name not in ATTACKS:
-            raise ValueError(f"--attacks {name!r} is not known; choose all, or from {', '.join(ATTACKS)}.")
+            raise ValueError(
+                f"--attacks {name!r} is not known; {did_you_mean(name, ATTACKS)}choose all, or from "
+                f"{', '.join(ATTACKS)}."
+            )
     tails = {"lira-offline": tail, "lira-online": tail if names == "lira-online" else "one-sided"}
     return tuple(
         mf.LiRA(mode=name.removeprefix("lira-"), variance=variance, center=center, tail=tails[name])

@@ -77,7 +77,7 @@ def numbers(given: str | None, name: str) -> tuple[int, ...] | None:
 
 def names(given: str | None) -> tuple[str, ...] | None:
     """Names with commas between; none of them is written none."""
-    return None if given is None else () if given == "none" else tuple(given.split(","))
+    return None if given is None else () if given == "none" else tuple(map(str.strip, given.split(",")))
 
 
 def load(

@@ -224,7 +224,10 @@ def _rehearse(attacks: Sequence[Attack], in_mask: Array, sizes: Layout, classes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for attack in attacks:
-            attack_with(attack, trial)
+            try:
+                attack_with(attack, trial)
+            except ValueError as error:
+                raise ValueError(f"{attack.name} cannot attack with {len(in_mask)} shadow models: {error}") from error
 
 
 def _look_inside(recipe: Recipe, records: Records, sizes: Layout) -> None:
@@ -240,8 +243,14 @@ def _look_inside(recipe: Recipe, records: Records, sizes: Layout) -> None:
 def _is_member(is_member: Array | None, records: Records) -> Array:
     if is_member is None:
         raise ValueError("target is given without is_member; say which records it was trained on: bool [records].")
-    check_membership(np.asarray(is_member)[None], records=len(records), models=1)
-    return np.asarray(is_member)
+    mask = np.asarray(is_member)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"is_member has dtype {mask.dtype}; give bool [records], for instance is_member.astype(bool).")
+    if mask.shape != (len(records),):
+        raise ValueError(f"is_member has shape {mask.shape}; give [records] = ({len(records)},).")
+    if mask.all() or not mask.any():
+        raise ValueError(f"is_member is {mask[0]} everywhere; the pool needs both members and non-members.")
+    return mask
 
 
 def _ask_target(

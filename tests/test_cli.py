@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_score_agrees_with_python(
         (["--shadow", "shadow", "--in-mask", "ints"], "bool"),
         (["--shadow", "shadow", "--in-mask", "others_mask"], "in_mask"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--attacks", "best"], "--attacks 'best'"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--attacks", "lira"], "did you mean 'lira-online'"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--variance", "none"], "variance"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--scores", "xls"], "--scores 'xls'"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--is-member", "is_member"], "--is-member"),
@@ -182,3 +184,15 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "To resume, repeat:" in error
     assert str(tmp_path / "toy.npz") in error
+
+
+def test_warnings_are_one_line_without_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "from_one.npz", x=rng.normal(size=(40, 3)), y=1 + np.arange(40) % 2)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    warnings.simplefilter("default")
+    assert run(monkeypatch, "audit", "--data", tmp_path / "from_one.npz", "--seed", -1, "--out", tmp_path) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("miafast: warning: y holds 2 distinct labels")
+    assert "seed=-1" in error

@@ -112,7 +112,7 @@ def test_csv_types_hold_for_the_whole_file(tmp_path: Path, monkeypatch: pytest.M
         ("a,kind\n", "kind", "a header and no rows"),
         ("a,kind\n1,x\n", "kind", "x has 1 record"),
         (CSV, None, "has no column 'label'; its columns are 'age', 'colour', 'paid', 'kind'"),
-        (CSV, "Kind", "label='Kind' is no column of .*'kind'"),
+        (CSV, "Kind", "label='Kind' is no column of .*did you mean 'kind'"),
         ("a,a,kind\n1,2,x\n", "kind", "the column 'a' twice"),
         (",a,kind\n0,2,x\n1,3,y\n", "kind", "row index in column 1"),
         ("a,b,kind\n1,2,x\n1,,y\n", "kind", "column 'b' of .* has no value in row 1"),
@@ -131,6 +131,21 @@ def test_csv_types_hold_for_the_whole_file(tmp_path: Path, monkeypatch: pytest.M
 def test_tables_that_are_refused(tmp_path: Path, content: str, label: str | None, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         mf.load(as_csv(tmp_path, content), label=label)
+
+
+def test_one_slip_in_a_column_of_numbers_is_told(tmp_path: Path) -> None:
+    rows = [f"{row / 8},{row % 2}\n" for row in range(30)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mf.load(as_csv(tmp_path, "a,label\n" + "".join(rows))).shape == (1,)
+    with pytest.warns(UserWarning, match=r"column 'a' of .* one-hot in 31 columns, because of 'l2.5' in row 3 "):
+        mf.load(as_csv(tmp_path, "a,label\n" + "".join([*rows[:3], "l2.5,1\n", *rows[3:]])))
+
+
+def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("a,label\nä,0\nb,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"column 'a' of .* is not UTF-8 text"):
+        mf.load(tmp_path / "a.csv")
 
 
 def test_foreign_bytes_in_tables(tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def test_names_and_objects_are_one(text: str, defenses: tuple[Any, ...]) -> None
     ("defense", "message"),
     [
         ("mystery", "mystery.*choose one of top-k"),
+        ("topk:3", "did you mean 'top-k'"),
         ("top-k", "give its number"),
         ("top-k:0", "k=0"),
-        ("top-k:x", "top-k:x"),
+        ("top-k:x", "'x' is no whole number"),
         ("label-only:1", "no number"),
         ("rounding:9", "digits=9"),
         ("temperature:-1", "temperature=-1"),

@@ -69,6 +69,8 @@ def _column(name: str, chunked: Any, path: Path) -> Column:
         chunked = chunked.cast(kind)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return _text(name, chunked)
+    if types.is_binary(kind):
+        raise ValueError(f"column {name!r} of {path} is not UTF-8 text; save the file in UTF-8.")
     if types.is_decimal(kind):
         chunked = chunked.cast("float64")
     elif not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):

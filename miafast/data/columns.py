@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from miafast.spelling import did_you_mean
 from miafast.tables import Array
 
 #: A text column with more distinct values than this is an identifier or free text, not a category.
 MOST_CATEGORIES = 1000
+#: A text column with more distinct values, most of them numbers, was probably meant to be one of numbers.
+FEWEST_NUMBERS = 20
 
 
 class Column(NamedTuple):
@@ -47,7 +51,7 @@ def names_checked(names: Sequence[str], source: str, label: str | None) -> str:
             f" and {len(names) - 20} more" if len(names) > 20 else ""
         )
         got = f"label={label!r} is no column of {source}" if label else f"{source} has no column 'label'"
-        raise ValueError(f"{got}; its columns are {shown}. Name one of them: label=….")
+        raise ValueError(f"{got}; {did_you_mean(wanted, names)}its columns are {shown}: name one of them, label=….")
     if len(names) < 2:
         raise ValueError(f"{source} has the label column {wanted!r} only; it needs features too.")
     return wanted
@@ -81,6 +85,7 @@ def inputs(columns: Sequence[Column], source: str) -> Array:
 
 def _refuse_column(column: Column, source: str) -> None:
     if column.categories is not None:
+        _warn_of_numbers_in_text(column, source)
         if len(column.categories) > MOST_CATEGORIES:
             raise ValueError(
                 f"column {column.name!r} of {source} holds {len(column.categories):,} distinct texts (such as "
@@ -93,3 +98,24 @@ def _refuse_column(column: Column, source: str) -> None:
                 f"column {column.name!r} of {source} holds {column.values[bad[0]]} in row {bad[0]} (counted from 0, "
                 f"{bad.size} such rows); fill in or drop them."
             )
+
+
+def _warn_of_numbers_in_text(column: Column, source: str) -> None:
+    """One slip of the pen makes a text of a column of numbers, and every number a category of its own."""
+    texts = column.categories or ()
+    slips = [code for code, text in enumerate(texts) if not _is_number(text)]
+    if len(texts) > FEWEST_NUMBERS and len(slips) < len(texts) / 2:
+        row = int(np.argmax(np.isin(column.values, slips)))
+        warnings.warn(
+            f"column {column.name!r} of {source} is taken for text, one-hot in {len(texts)} columns, because of "
+            f"{texts[column.values[row]]!r} in row {row} (counted from 0); if its values are numbers, mend that.",
+            stacklevel=2,
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

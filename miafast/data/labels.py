@@ -125,7 +125,7 @@ def _number_numbers(
             )
         return labels, names
     values, indices = np.unique(labels, return_inverse=True)
-    if values[-1] == len(values) - 1:
+    if len(values) == 1 or values[-1] == len(values) - 1:
         return labels, names
     warnings.warn(
         f"y holds {len(values)} distinct labels from {values[0]} to {values[-1]}; they were renumbered 0 … "

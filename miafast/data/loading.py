@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from miafast.data.catalogue import SETS
 from miafast.data.forms import PARTS, Table, joined, pair
 from miafast.data.intact import npz
 from miafast.data.named import load_named
+from miafast.spelling import did_you_mean
 from miafast.tables import Array, Records
 
 TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
@@ -74,11 +74,9 @@ def _existing_file(name_or_path: str | Path, data_dir: str | Path | None) -> Pat
         raise ValueError(f"data={got!r} is a folder; give a file, or a name together with data_dir={got!r}.")
     if path.suffix:
         raise FileNotFoundError(f"data={got!r} does not exist; give an .npz, .csv or .parquet file, or a name.")
-    close = difflib.get_close_matches(got.lower(), SETS, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
     raise FileNotFoundError(
-        f"data={got!r} is neither a name nor a file; {hint}The names are {', '.join(SETS)}; files end in .npz, "
-        f"{', '.join(TABLES)}."
+        f"data={got!r} is neither a name nor a file; {did_you_mean(got, SETS)}the names are {', '.join(SETS)}; files "
+        f"end in .npz, {', '.join(TABLES)}."
     )
 
 

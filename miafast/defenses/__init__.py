@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from miafast.defenses.answers import ConfidenceNoise, LabelOnly, Rounding, Temperature, TopK
 from miafast.defenses.training import DPSGD, L2, Dropout, EarlyStopping, LabelSmoothing
 from miafast.shadow import Recipe, TrainFunction
+from miafast.spelling import did_you_mean
 from miafast.tables import Array
 
 __all__ = [
@@ -91,14 +92,21 @@ def answer_of(defenses: Sequence[Defense]) -> Callable[[Array], Array] | None:
 def _named(text: str) -> Defense:
     name, colon, given = text.partition(":")
     if name not in DEFENSES:
-        raise ValueError(f"defense={text!r} is not known; choose one of {', '.join(DEFENSES)}, as in top-k:3.")
+        raise ValueError(
+            f"defense={text!r} is not known; {did_you_mean(name, DEFENSES)}choose one of {', '.join(DEFENSES)}, as in "
+            "top-k:3."
+        )
     make, number = DEFENSES[name]
     takes_one = number is not None
     if takes_one != bool(given) and not (name == "early-stopping" and not colon):
         wanted = f"give its number, as in {name}:{'3' if number is int else '0.1'}" if takes_one else "it has no number"
         raise ValueError(f"defense={text!r}: {wanted}.")
     try:
-        made: Defense = make(number(given)) if number is not None and given else make()
+        value = number(given) if number is not None and given else None
+    except ValueError:
+        raise ValueError(f"defense={text!r}: {given!r} is no {'whole ' if number is int else ''}number.") from None
+    try:
+        made: Defense = make() if value is None else make(value)
     except ValueError as error:
         raise ValueError(f"defense={text!r}: {error}") from None
     return made

@@ -31,14 +31,17 @@ def membership(records: int, models: int, *, kind: str = "balanced", seed: int) 
     if records < 2:
         raise ValueError(f"records={records}; membership needs at least 2 records, one IN and one OUT.")
     if models < 2:
-        raise ValueError(f"models={models}; train at least 2 models, so that a record can be IN one and OUT of one.")
+        raise ValueError(
+            f"{models} models or shadows; train at least 2, so that a record can be IN one and OUT of one."
+        )
     if seed < 0:
         raise ValueError(f"seed={seed} is negative; give an integer of at least 0.")
     if kind not in ("balanced", "coins"):
-        raise ValueError(f"kind={kind!r} is not known; choose 'balanced' or 'coins'.")
+        raise ValueError(f"membership of the kind {kind!r} is not known; choose balanced or coins.")
     if kind == "balanced" and models % 2:
         raise ValueError(
-            f"models={models} is odd, so no record can be IN exactly half of them; give an even number or kind='coins'."
+            f"{models} models or shadows are an odd number, so no record can be IN exactly half of them; give an even "
+            "number, or coins in place of balanced."
         )
     bits = stream(seed, 0, f"membership {kind}")
     mask = np.empty((models, records), dtype=bool)
