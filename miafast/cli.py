@@ -21,7 +21,7 @@ from miafast.cli_options import File, Text, one_of, option
 from miafast.defenses import DEFENSES
 from miafast.ops.lira import CENTERS, TAILS
 from miafast.ops.variance_prior import VARIANCES
-from miafast.plan import Attack, compared_attacks
+from miafast.plan import Attack, attack_with, compared_attacks
 from miafast.queries import COUNTS, Query
 from miafast.report import Report
 from miafast.report.scores import KINDS
@@ -146,8 +146,8 @@ def score(
     if target is None:
         if is_member is not None:
             raise ValueError("--is-member is given without --target; give --target, or drop it.")
-        verdict = chosen[0].score_all(phi, mask)
         signals = _signals(phi, mask, classes, has_target=False)
+        verdict = attack_with(chosen[0], signals)
     else:
         asked = _phi(_array(target, "--target"), classes)
         verdict = chosen[0].score(asked, phi, mask)

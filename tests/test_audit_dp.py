@@ -177,6 +177,19 @@ def test_report_files(pool: mf.Records, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("clopper-pearson", "is refuted: with 95 % confidence ε"),
+        ("gdp", "is refuted, if its privacy is that of Gaussian noise: with 95 % confidence ε"),
+        ("bayesian", "is refuted: with 95 % posterior probability ε"),
+    ],
+)
+def test_the_headline_says_what_the_method_takes_for_granted(pool: mf.Records, method: str, says: str) -> None:
+    broken = replace(TINY, mistake="noise over batch size")
+    assert says in mf.audit_dp(pool, broken, epsilon=0.5, runs=100, canary="random", method=method).headline
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"mode": "several"}, "mode='several'"),

@@ -79,6 +79,15 @@ def test_noise_is_not_memorised(kind: str) -> None:
     assert outside < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
 
 
+@pytest.mark.parametrize("models", [4, 9, 32])
+def test_luck_is_as_often_as_it_says(models: int) -> None:
+    random = np.random.default_rng(models)
+    correct = (random.random((models, 20_000)) < random.choice([0.1, 0.5, 0.9], size=20_000)).astype(float)
+    found = memorization(correct, random.random(correct.shape) < 0.5)
+    surely, luck = int((found.low > 0).sum()), module.by_luck(found)
+    assert abs(surely - luck) < 4 * np.sqrt(luck)
+
+
 def test_a_record_without_out_models_is_not_a_number() -> None:
     correct, in_mask = noise(8, 50)
     in_mask[:, 2] = True

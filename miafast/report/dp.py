@@ -17,6 +17,9 @@ from miafast.report.report import AttackResult
 from miafast.roc import roc
 from miafast.tables import Array
 
+#: Methods whose bound is one of Gaussian differential privacy.
+GAUSSIAN = ("gdp", "f-dp one-run")
+
 
 @dataclass(frozen=True)
 class Look:
@@ -66,10 +69,12 @@ class DpReport:
 
     @property
     def headline(self) -> str:
-        found = f"with {100 * self.confidence:g} % confidence ε is at least {self.epsilon:.2f} (δ = {self.delta:g})."
-        if self.refuted:
-            return f"The claim ε = {self.claim:.3g} is refuted: {found}"
-        return f"The claim ε = {self.claim:.3g} is not refuted: {found}"
+        """The verdict, with what it takes for granted: neither Gaussian noise nor a prior goes without saying."""
+        kind = "posterior probability" if self.method == "bayesian" else "confidence"
+        given = ", if its privacy is that of Gaussian noise" if self.method in GAUSSIAN else ""
+        verdict = "is refuted" if self.refuted else "is not refuted"
+        found = f"with {100 * self.confidence:g} % {kind} ε is at least {self.epsilon:.2f} (δ = {self.delta:g})."
+        return f"The claim ε = {self.claim:.3g} {verdict}{given}: {found}"
 
     @cached_property
     def facts(self) -> Facts:

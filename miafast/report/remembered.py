@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from miafast.intervals import clopper_pearson
-from miafast.memorization import Memorization, class_hardness, memorization
+from miafast.memorization import Memorization, by_luck, class_hardness, memorization
 from miafast.report.exposed import TOO_FEW
 from miafast.report.measures import CONFIDENCE, Facts
 from miafast.report.plain import plain
@@ -49,7 +49,7 @@ def remembered(
         "reason_for_none": None if len(order) else TOO_FEW,
         "mean": whole.value[known].mean() if known.any() else None,
         "surely_remembered": int((whole.low[known] > 0).sum()),
-        "by_chance": 0.025 * int(known.sum()),
+        "by_chance": by_luck(whole),
         "records": int(known.sum()),
         "with_separation": _together(whole.value, d),
         "most": [
