@@ -14,6 +14,10 @@ namespace {
 template <typename Score>
 using Dense = py::array_t<Score, py::array::c_style>;
 
+const std::uint8_t* bytes_of(const Dense<bool>& is_member) {
+    return static_cast<const std::uint8_t*>(static_cast<const py::array&>(is_member).data());
+}
+
 template <typename Score>
 py::tuple roc_counts(const Dense<Score>& scores, const Dense<bool>& is_member) {
     const py::ssize_t size = scores.size();
@@ -25,8 +29,8 @@ py::tuple roc_counts(const Dense<Score>& scores, const Dense<bool>& is_member) {
     std::int64_t distinct;
     {
         const py::gil_scoped_release release;
-        distinct =
-            miafast::roc_counts(scores.data(), is_member.data(), size, threshold_data, false_data, true_data);
+        distinct = miafast::roc_counts(scores.data(), bytes_of(is_member), size, threshold_data, false_data,
+                                       true_data);
     }
     for (py::array* output : {static_cast<py::array*>(&thresholds), static_cast<py::array*>(&false_positives),
                               static_cast<py::array*>(&true_positives)}) {
@@ -39,7 +43,7 @@ template <typename Score>
 std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& is_member,
                                  std::int64_t non_members, const std::vector<std::int64_t>& allowed) {
     const py::gil_scoped_release release;
-    return miafast::tpr_at(scores.data(), is_member.data(), scores.size(), non_members, allowed);
+    return miafast::tpr_at(scores.data(), bytes_of(is_member), scores.size(), non_members, allowed);
 }
 
 }  // namespace

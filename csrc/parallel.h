@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -60,8 +59,8 @@ void parallel_for(std::int64_t size, std::int64_t grain, const Body& body) {
     workers.reserve(threads - 1);
     try {
         while (static_cast<std::int64_t>(workers.size()) < threads - 1) workers.emplace_back(work);
-    } catch (const std::system_error&) {
-        // No more threads to be had: those that started, and this one, do it all.
+    } catch (...) {
+        // No more threads to be had, or no memory for one: those that started, and this one, do it all.
     }
     work();
     for (auto& worker : workers) worker.join();

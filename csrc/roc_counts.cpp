@@ -105,8 +105,8 @@ using Counts = std::array<std::int64_t, 2 * kMostIds>;  // non-members and membe
 // Writes the range of every score; returns how many there are. What the loop reads of `cuts` is copied,
 // because bytes stored through `ids` might alias it.
 template <typename Score>
-Counts classify(const Score* scores, const bool* is_member, std::int64_t size, const Cuts<KeyOf<Score>>& cuts,
-                std::uint8_t* ids, std::int64_t* nan_count) {
+Counts classify(const Score* scores, const std::uint8_t* is_member, std::int64_t size,
+                const Cuts<KeyOf<Score>>& cuts, std::uint8_t* ids, std::int64_t* nan_count) {
     using Key = KeyOf<Score>;
     const std::uint8_t* const range = cuts.range.data();
     const auto cells = cuts.cells;
@@ -118,7 +118,7 @@ Counts classify(const Score* scores, const bool* is_member, std::int64_t size, c
         const std::size_t sign = key >> kSignBit<Key>;
         const std::size_t id = range[cells.of(key)] + sign * kMostRanges;
         ids[i] = static_cast<std::uint8_t>(id);
-        ++counts[2 * id + is_member[i]];
+        ++counts[2 * id + (is_member[i] != 0)];
     }
     *nan_count = nan;
     return counts;
@@ -126,12 +126,12 @@ Counts classify(const Score* scores, const bool* is_member, std::int64_t size, c
 
 // Sends every score to its range, as its key without the sign and its class behind.
 template <typename Score>
-void scatter(const Score* scores, const bool* is_member, std::int64_t size, const std::uint8_t* ids,
+void scatter(const Score* scores, const std::uint8_t* is_member, std::int64_t size, const std::uint8_t* ids,
              std::array<KeyOf<Score>*, kMostIds> to) {
     for (std::int64_t i = 0; i < size; ++i) {
         KeyOf<Score>*& next = to[ids[i]];
         MIAFAST_PREFETCH(next + 16);
-        *next++ = static_cast<KeyOf<Score>>(to_key(scores[i]) << 1 | is_member[i]);
+        *next++ = static_cast<KeyOf<Score>>(to_key(scores[i]) << 1 | (is_member[i] != 0));
     }
 }
 
@@ -213,8 +213,8 @@ std::int64_t count_up(const KeyOf<Score>* keys, std::int64_t size, KeyOf<Score> 
 
 // Until a range is counted up, false_positives holds its keys and true_positives the range of every score.
 template <typename Score>
-std::int64_t roc_counts(const Score* scores, const bool* is_member, std::int64_t size, Score* thresholds,
-                        std::int64_t* false_positives, std::int64_t* true_positives) {
+std::int64_t roc_counts(const Score* scores, const std::uint8_t* is_member, std::int64_t size,
+                        Score* thresholds, std::int64_t* false_positives, std::int64_t* true_positives) {
     using Key = KeyOf<Score>;
     const auto cuts = choose_cuts(scores, size);
     const std::int64_t chunks = std::clamp<std::int64_t>(size >> 16, 1, thread_count());
@@ -296,9 +296,9 @@ std::int64_t roc_counts(const Score* scores, const bool* is_member, std::int64_t
     return distinct;
 }
 
-template std::int64_t roc_counts(const float*, const bool*, std::int64_t, float*, std::int64_t*,
+template std::int64_t roc_counts(const float*, const std::uint8_t*, std::int64_t, float*, std::int64_t*,
                                  std::int64_t*);
-template std::int64_t roc_counts(const double*, const bool*, std::int64_t, double*, std::int64_t*,
+template std::int64_t roc_counts(const double*, const std::uint8_t*, std::int64_t, double*, std::int64_t*,
                                  std::int64_t*);
 
 }  // namespace miafast

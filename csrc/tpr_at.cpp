@@ -27,7 +27,7 @@ constexpr std::int64_t kLanes = 16;
 
 // A score that about `rank` non-members exceed, on the safe side; minus infinity where a sample cannot tell.
 template <typename Score>
-Score choose_pivot(const Score* scores, const bool* is_member, std::int64_t size, double share) {
+Score choose_pivot(const Score* scores, const std::uint8_t* is_member, std::int64_t size, double share) {
     constexpr Score lowest = -std::numeric_limits<Score>::infinity();
     if (size < (1 << 16)) return lowest;
     std::vector<Score> sample;
@@ -49,13 +49,13 @@ Score choose_pivot(const Score* scores, const bool* is_member, std::int64_t size
 // Copies to `out` (with room for kLanes more) the scores of the members, or of the non-members, that are not
 // below `least`; `strictly` leaves out `least` itself. NaN is not below anything. Returns how many.
 template <bool members, bool strictly, typename Score>
-std::int64_t filter_portable(const Score* scores, const bool* is_member, std::int64_t size, Score least,
-                             Score* out) {
+std::int64_t filter_portable(const Score* scores, const std::uint8_t* is_member, std::int64_t size,
+                             Score least, Score* out) {
     std::int64_t kept = 0;
     for (std::int64_t i = 0; i < size; ++i) {
         const Score score = scores[i];
         out[kept] = score;
-        kept += (is_member[i] == members) & !(strictly ? score <= least : score < least);
+        kept += ((is_member[i] != 0) == members) & !(strictly ? score <= least : score < least);
     }
     return kept;
 }
@@ -64,8 +64,8 @@ std::int64_t filter_portable(const Score* scores, const bool* is_member, std::in
 #define MIAFAST_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")))
 
 template <bool members, bool strictly>
-MIAFAST_AVX512 std::int64_t filter_avx512(const double* scores, const bool* is_member, std::int64_t size,
-                                          double least, double* out) {
+MIAFAST_AVX512 std::int64_t filter_avx512(const double* scores, const std::uint8_t* is_member,
+                                          std::int64_t size, double least, double* out) {
     constexpr int not_below = strictly ? _CMP_NLE_UQ : _CMP_NLT_UQ;
     const __m512d bound = _mm512_set1_pd(least);
     double* to = out;
@@ -86,8 +86,8 @@ MIAFAST_AVX512 std::int64_t filter_avx512(const double* scores, const bool* is_m
 }
 
 template <bool members, bool strictly>
-MIAFAST_AVX512 std::int64_t filter_avx512(const float* scores, const bool* is_member, std::int64_t size,
-                                          float least, float* out) {
+MIAFAST_AVX512 std::int64_t filter_avx512(const float* scores, const std::uint8_t* is_member,
+                                          std::int64_t size, float least, float* out) {
     constexpr int not_below = strictly ? _CMP_NLE_UQ : _CMP_NLT_UQ;
     const __m512 bound = _mm512_set1_ps(least);
     float* to = out;
@@ -110,7 +110,7 @@ MIAFAST_AVX512 std::int64_t filter_avx512(const float* scores, const bool* is_me
 
 // Calls keep(survivors, count) with what `filter_portable` describes, block by block.
 template <bool members, bool strictly, typename Score, typename Keep>
-void for_each_block(const Score* scores, const bool* is_member, std::int64_t begin, std::int64_t end,
+void for_each_block(const Score* scores, const std::uint8_t* is_member, std::int64_t begin, std::int64_t end,
                     Score least, const Keep& keep) {
     auto* filter = &filter_portable<members, strictly, Score>;
 #ifdef MIAFAST_AVX
@@ -132,7 +132,8 @@ bool any_nan(const Score* scores, std::int64_t size) {
 
 // Non-members that score at least `pivot`.
 template <typename Score>
-std::vector<Score> gather(const Score* scores, const bool* is_member, std::int64_t size, Score pivot) {
+std::vector<Score> gather(const Score* scores, const std::uint8_t* is_member, std::int64_t size,
+                          Score pivot) {
     std::vector<Score> found;
     std::mutex lock;
     parallel_for(size, kGrain, [&](std::int64_t begin, std::int64_t end) {
@@ -148,7 +149,7 @@ std::vector<Score> gather(const Score* scores, const bool* is_member, std::int64
 
 // How many members score above each limit, and whether a member's score is NaN.
 template <typename Score>
-std::pair<std::vector<std::int64_t>, bool> count_above(const Score* scores, const bool* is_member,
+std::pair<std::vector<std::int64_t>, bool> count_above(const Score* scores, const std::uint8_t* is_member,
                                                        std::int64_t size, const std::vector<Score>& limits) {
     const Score least = *std::min_element(limits.begin(), limits.end());
     std::vector<std::int64_t> counts(limits.size());
@@ -224,7 +225,7 @@ template <typename Score>
 }  // namespace
 
 template <typename Score>
-std::vector<std::int64_t> tpr_at(const Score* scores, const bool* is_member, std::int64_t size,
+std::vector<std::int64_t> tpr_at(const Score* scores, const std::uint8_t* is_member, std::int64_t size,
                                  std::int64_t non_members, const std::vector<std::int64_t>& allowed) {
     std::vector<std::size_t> order(allowed.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -245,9 +246,9 @@ std::vector<std::int64_t> tpr_at(const Score* scores, const bool* is_member, std
     return counts;
 }
 
-template std::vector<std::int64_t> tpr_at(const float*, const bool*, std::int64_t, std::int64_t,
+template std::vector<std::int64_t> tpr_at(const float*, const std::uint8_t*, std::int64_t, std::int64_t,
                                           const std::vector<std::int64_t>&);
-template std::vector<std::int64_t> tpr_at(const double*, const bool*, std::int64_t, std::int64_t,
+template std::vector<std::int64_t> tpr_at(const double*, const std::uint8_t*, std::int64_t, std::int64_t,
                                           const std::vector<std::int64_t>&);
 
 }  // namespace miafast
