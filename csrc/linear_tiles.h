@@ -135,55 +135,6 @@ inline bool split_weights(const Logits& weight, const char* from, std::int64_t u
     return magnitude.fits();
 }
 
-#include "linear_digits.h"
-
-// Words of 32 records or units.
-inline std::int64_t panel_words(std::int64_t width, Split into) {
-    return into.digits ? digit_words(width, into.parts) : side_words(width, into.parts);
-}
-
-// What a layer's weights are split into beside records that are split so.
-inline Split weight_split(const Logits& weight, Split records) {
-    return records.digits ? Split{digits, true} : Split{parts_of(weight), false};
-}
-
-// Returns whether the weights fit.
-inline bool split_block(const Affine& layer, std::int64_t model, Split into, const Columns& columns,
-                        std::size_t slot, Workspace& memory, TileBlock& block) {
-    const Logits& weight = layer.weight;
-    const std::int64_t groups = tile_sides(block.units), room = groups * tile_side;
-    float* biases = memory.take<float>(slot, (lanes<F32> + 3) * room);
-    float* each = biases + lanes<F32> * room;
-    std::fill(each, each + room, 0.0f);
-    if (layer.bias.data) {
-        Logits some = layer.bias;
-        some.classes = block.units;
-        pack_weights(some, some.model_start(model) + block.first * some.class_stride, {0, 1, 1}, each);
-    }
-    for (std::int64_t unit = 0; unit < room && !into.digits; ++unit)
-        std::fill_n(biases + unit * lanes<F32>, lanes<F32>, each[unit]);
-    std::uint32_t* words = memory.take<std::uint32_t>(slot + 1, groups * panel_words(weight.classes, into));
-    float *row = memory.take<float>(11, digit_steps(weight.classes) * 64), *worth = each + room;
-    const char* start = weight.model_start(model) + block.first * weight.record_stride;
-    block.words = words;
-    block.biases = into.digits ? each : biases;
-    block.worth = worth;
-    auto* uneven = reinterpret_cast<bool*>(worth + room);
-    block.uneven = uneven;
-    if (into.digits) {
-        if (weight.storage == Storage::float32)
-            digit_weights<float>(weight, start, block.units, columns, row, words, worth, uneven);
-        else
-            digit_weights<Float16>(weight, start, block.units, columns, row, words, worth, uneven);
-        return true;
-    }
-    if (weight.storage == Storage::float32)
-        return split_weights<float>(weight, start, block.units, row, words);
-    if (weight.storage == Storage::bfloat16)
-        return split_weights<Bfloat16>(weight, start, block.units, row, words);
-    return split_weights<Float16>(weight, start, block.units, row, words);
-}
-
 // One part of a step's weights times one of its records'; RIGHT and LEFT load what has changed since the
 // last.
 #define MIAFAST_LOAD_LEFT(part)                                                      \
