@@ -97,13 +97,11 @@ struct DigitSums {
     } while (0)
 
 // The products of 16 units and so many halves of 16 records. Meanwhile the sums before are stored, which in
-// other tiles waits for none of these products, and finished, some units' a step, and so many cache lines a
-// step are fetched from `ahead` on.
+// other tiles waits for none of these products, and finished, some units' a step.
 template <Tiles tiles, typename Finish>
 MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const std::uint32_t* right,
                                              std::int64_t steps, const DigitSums* before,
-                                             const Finish& finish, const std::uint32_t* ahead,
-                                             std::int64_t lines) {
+                                             const Finish& finish, Ahead ahead) {
     constexpr int parts = tiles == Tiles::six ? 1 : digits;
     [[maybe_unused]] const std::uint32_t* second = right + steps * parts * tile_words;
     const std::int64_t all = 8 * digit_halves(parts), some = (all + steps - 1) / steps;
@@ -133,7 +131,7 @@ MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const st
         if (before)
             for (const std::int64_t stop = std::min(all, pair + some); pair < stop; ++pair)
                 finish(*before, pair);
-        for (std::int64_t line = 0; line < lines; ++line, ahead += 16) MIAFAST_PREFETCH(ahead);
+        ahead.fetch();
     }
     asm volatile("" ::: "memory");
 }
@@ -147,8 +145,7 @@ MIAFAST_AMX_CODE inline void multiply_digits(const std::uint32_t* left, const st
 template <int parts, typename Finish>
 MIAFAST_AMX_CODE inline void multiply_digit_block(const TileBlock& block, std::int64_t units,
                                                   const std::uint32_t* right, const float* record_worth,
-                                                  std::int64_t steps, const Finish& finish,
-                                                  const std::uint32_t* ahead, std::int64_t lines) {
+                                                  std::int64_t steps, const Finish& finish, Ahead ahead) {
     constexpr std::int64_t together = 16 * digit_halves(parts);
     alignas(64) std::int32_t orders[2 * digits][16][16];
     DigitSums pair[2], *now = pair, *before = nullptr;
@@ -157,8 +154,8 @@ MIAFAST_AMX_CODE inline void multiply_digit_block(const TileBlock& block, std::i
             const auto multiply = [&](auto in) {
                 now->tiles = in;
                 multiply_digits<in>(block.words + unit * steps * digits * lanes<F32>,
-                                    right + record * steps * parts * lanes<F32>, steps, before, finish, ahead,
-                                    lines);
+                                    right + record * steps * parts * lanes<F32>, steps, before, finish,
+                                    ahead);
             };
             now->orders = orders;
             now->biases = block.biases + unit;
@@ -174,7 +171,7 @@ MIAFAST_AMX_CODE inline void multiply_digit_block(const TileBlock& block, std::i
                 multiply(std::integral_constant<Tiles, Tiles::high>());
             else
                 multiply(std::integral_constant<Tiles, Tiles::low>());
-            ahead += steps * lines * 16;
+            ahead.skip(steps);
             before = now;
             now = pair + (now == pair);
         }

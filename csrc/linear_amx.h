@@ -77,11 +77,9 @@ inline bool weights_stay(const ConfidenceJob& job) {
 template <int parts>
 MIAFAST_AMX_CODE inline void multiply_first(const TileBlock& block, const std::uint32_t* right,
                                             const float* record_worth, std::int64_t width, bool tanh,
-                                            float* outputs, std::uint32_t* hidden, const std::uint32_t* ahead,
-                                            std::int64_t lines) {
+                                            float* outputs, std::uint32_t* hidden, Ahead ahead) {
     const auto multiply = [&](std::int64_t units, const auto& finish) MIAFAST_AMX_CODE {
-        multiply_digit_block<parts>(block, units, right, record_worth, digit_steps(width), finish, ahead,
-                                    lines);
+        multiply_digit_block<parts>(block, units, right, record_worth, digit_steps(width), finish, ahead);
     };
     const std::int64_t whole = tile_sides(block.units) * tile_side;
     if (!hidden)
@@ -151,23 +149,24 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
                                    lines =
                                        stay && number ? 0 : tile_side * records.parts / (sides * passes) + 1;
                 for (std::int64_t at = 0; at < strip; at += tile_side) {
-                    const std::uint32_t *right = from.words + at / tile_side * panel, *ahead = right + panel;
+                    const std::uint32_t* right = from.words + at / tile_side * panel;
+                    Ahead ahead{right + panel, lines};
                     std::uint32_t* to = is_last ? nullptr
                                                 : hidden + at / tile_side * next_panel +
                                                       first / tile_side * float_parts * step_words;
                     if (records.digits)
                         (records.parts == 1 ? multiply_first<1>
                                             : multiply_first<digits>)(block, right, from.worth + at, inner,
-                                                                      job.tanh, sums, to, ahead, lines);
+                                                                      job.tanh, sums, to, ahead);
                     if (records.digits && !is_last) continue;
                     for (std::int64_t unit = 0; unit < block.units; unit += tile_side) {
                         float* own = sums + (records.digits ? unit * tile_side : 0);
                         const std::int64_t some = std::min(tile_side, block.units - unit);
                         if (!records.digits) {
-                            (is_last && some <= 16 ? one : two)(
-                                block.words + unit / tile_side * group, right, tile_sides(inner),
-                                block.biases + unit * lanes<F32>, own, ahead, lines);
-                            ahead += tile_sides(inner) * lines * 16;
+                            (is_last && some <= 16 ? one : two)(block.words + unit / tile_side * group, right,
+                                                                tile_sides(inner),
+                                                                block.biases + unit * lanes<F32>, own, ahead);
+                            ahead.skip(tile_sides(inner));
                         }
                         if (is_last)
                             reduce_outputs<tile_side>(first + unit, some, start + at, running, own);

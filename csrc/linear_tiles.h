@@ -135,6 +135,17 @@ inline bool split_weights(const Logits& weight, const char* from, std::int64_t u
     return magnitude.fits();
 }
 
+// What is fetched into the cache meanwhile: so many lines a step, from a place on.
+struct Ahead {
+    const std::uint32_t* place;
+    std::int64_t lines;
+
+    MIAFAST_INLINE void fetch() {
+        for (std::int64_t line = 0; line < lines; ++line, place += 16) MIAFAST_PREFETCH(place);
+    }
+    void skip(std::int64_t steps) { place += steps * lines * 16; }
+};
+
 // One part of a step's weights times one of its records'; RIGHT and LEFT load what has changed since the
 // last.
 #define MIAFAST_LOAD_LEFT(part)                                                      \
@@ -155,12 +166,11 @@ inline bool split_weights(const Logits& weight, const char* from, std::int64_t u
         if (two) _tile_dpbf16ps(3, 5, 7); \
     } while (0)
 
-// sums [32 units, or 16][32 records] = bias + a group's weights times a panel's records; meanwhile so many
-// cache lines a step are fetched from `ahead` on.
+// sums [32 units, or 16][32 records] = bias + a group's weights times a panel's records.
 template <int weight_parts, int record_parts, bool two>
 MIAFAST_AMX_CODE inline void multiply_tile_group(const std::uint32_t* left, const std::uint32_t* right,
                                                  std::int64_t steps, const float* biases, float* sums,
-                                                 const std::uint32_t* ahead, std::int64_t lines) {
+                                                 Ahead ahead) {
     constexpr std::int64_t length = tile_side * sizeof(float);
     asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
     _tile_loadd(0, biases, 64);
@@ -199,7 +209,7 @@ MIAFAST_AMX_CODE inline void multiply_tile_group(const std::uint32_t* left, cons
         }
         left += weight_parts * step_words;
         right += record_parts * step_words;
-        for (std::int64_t line = 0; line < lines; ++line, ahead += 16) MIAFAST_PREFETCH(ahead);
+        ahead.fetch();
     }
     _tile_stored(0, sums, length);
     _tile_stored(1, sums + 16, length);
@@ -214,7 +224,7 @@ MIAFAST_AMX_CODE inline void multiply_tile_group(const std::uint32_t* left, cons
 #undef MIAFAST_MULTIPLY
 
 using MultiplyTileGroup = void (*)(const std::uint32_t*, const std::uint32_t*, std::int64_t, const float*,
-                                   float*, const std::uint32_t*, std::int64_t);
+                                   float*, Ahead);
 
 template <bool two>
 inline MultiplyTileGroup multiplier(int weight_parts, int record_parts) {
