@@ -16,7 +16,8 @@ constexpr std::int64_t kGrain = 32;  // records whose counts stay in the cache
 void pack(NeighbourJob& job) {
     const std::int64_t abreast = kReferencesAbreast, blocks = job.blocks();
     job.reference.assign(blocks * job.models * job.classes * abreast, 0.0f);
-    job.reference_norm.assign(blocks * job.rows * abreast, std::numeric_limits<float>::infinity());
+    // Places left over in the last block are nobody's neighbours, wherever a radius puts the least product.
+    job.reference_norm.assign(blocks * job.rows * abreast, std::numeric_limits<float>::quiet_NaN());
     for (std::int64_t place = 0; place < job.references; ++place) {
         const std::int64_t block = place / abreast, lane = place % abreast, record = job.chosen[place];
         for (std::int64_t model = 0; model < job.models; ++model) {

@@ -76,6 +76,7 @@ def neighbour_share_cases() -> Iterator[Case]:
         for leave_one_out in (False, True):
             options = {"radius": 0.4, "references": 50, "leave_one_out": leave_one_out}
             yield Case(f"{models}x{records}x{classes}-{leave_one_out}", (logits,), options)
+    yield Case("obtuse", (logits,), options | {"radius": 1.9})
     odd = logits.copy()
     odd[3, 5, 1], odd[0, 46, 0], odd[:, 8] = np.nan, np.inf, 1.0
     yield Case("not finite", (odd,), options)
