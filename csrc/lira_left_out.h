@@ -22,6 +22,9 @@ class LeftOut {
     using V = VectorOf<T>;
 
     Arena arena_;
+    // A shift is far if its square is so many times the squares left: in the results' own precision shifts
+    // never are, for of those n signals and the squares left, at least 1/16, it is 15 / n (n - 1) at most.
+    static constexpr int far_ = 16;
     const bool same_counts_, total_;
     const double pivot_;
     std::optional<Medians<T>> medians_;
@@ -30,8 +33,8 @@ class LeftOut {
     // finite, a finite signal is in its place: squares are NaN until the signal that spoils them is left out.
     Both<T> near_, rest_, squares_, gain_, offset_;
     // With same counts: where the centre is from that of all models, and the squares, without the last one
-    // of the side that was left out.
-    Both<T> shift_now_, squares_now_;
+    // of the side that was left out. Of a far shift the rest, which a T has no digits for, is kept too.
+    Both<T> shift_now_, shift_rest_, squares_now_;
     // With same counts: the first model on the other side than model 0.
     T* other_signals_;
     std::uint8_t* other_mask_;
@@ -51,6 +54,7 @@ class LeftOut {
           gain_(arena_, Sums<T>::records_for(shadow)),
           offset_(arena_, Sums<T>::records_for(shadow)),
           shift_now_(arena_, Sums<T>::records_for(shadow)),
+          shift_rest_(arena_, Sums<T>::records_for(shadow)),
           squares_now_(arena_, Sums<T>::records_for(shadow)),
           other_signals_(arena_.take<T>(Sums<T>::records_for(shadow))),
           other_mask_(arena_.take<std::uint8_t>(Sums<T>::records_for(shadow))),
@@ -113,7 +117,7 @@ class LeftOut {
         const V d = select(mask, d_in, d_out), around = select(mask, all_in, all_out);
         const V away = d * select(mask, load<V>(gain_[in] + lane), load<V>(gain_[out] + lane));
         const V left = around - d * away;
-        if (medians_ || !all_at_least(left, T{0.0625} * around)) {
+        if (medians_ || !all_at_least(left, T{0.0625} * around) || (same_counts_ && far(mask, lane))) {
             leave_out_in_double(row, lane);
             return {load<V>(measured.distance[in] + lane), load<V>(measured.distance[out] + lane),
                     load<V>(measured.squares[in] + lane), load<V>(measured.squares[out] + lane)};
@@ -130,6 +134,16 @@ class LeftOut {
         store_one(mask, shift_now_, lane, d - away);
         return {select(mask, away, d_in - shift_in), select(mask, d_out - shift_out, away), squares_in,
                 squares_out};
+    }
+
+    // Whether a model was left out of the other side that had moved its centre by far.
+    template <typename Mask>
+    MIAFAST_INLINE bool far(const Mask& mask, std::int64_t lane) const {
+        const auto other = [&](const Both<T>& of) {
+            return select(mask, load<V>(of[out] + lane), load<V>(of[in] + lane));
+        };
+        const V shift = other(shift_now_);
+        return !all_at_least(far_ * other(squares_now_), shift * shift);
     }
 
     // Whether all squares of a block that was read are finite.
@@ -241,12 +255,19 @@ class LeftOut {
             return select(mask, load_wide(of[in] + lane), load_wide(of[out] + lane));
         };
         const Both<double>& all = medians_ ? medians_->center : sums.mean;
-        const F64 shift = same_counts_ ? other(shift_now_) : F64{};
+        F64 shift{};
+        if (same_counts_) {
+            shift = other(shift_now_);
+            const auto is_far = far_ * other(squares_now_) < shift * shift;
+            shift += select(is_far, other(shift_rest_), F64{});
+        }
         both(measured.distance, x - center, x - other(all) - shift);
         both(measured.squares, squares, other(squares_now_));
         both(measured.offset, center - pivot_, other(offset_) + shift);
         if (!same_counts_) return;
-        both(shift_now_, center - now(all), shift);
+        const F64 moved = center - now(all);
+        both(shift_now_, moved, other(shift_now_));
+        both(shift_rest_, moved - now(shift_now_), other(shift_rest_));
         both(squares_now_, squares, other(squares_now_));
     }
 
@@ -268,7 +289,9 @@ class LeftOut {
             measured.squares[own][lane] = static_cast<T>(squares[i]);
             measured.offset[own][lane] = static_cast<T>(center[i] - pivot_);
             if (!same_counts_) continue;
-            shift_now_[own][lane] = static_cast<T>(center[i] - of_all(own)[lane]);
+            const double moved = center[i] - of_all(own)[lane];
+            shift_now_[own][lane] = static_cast<T>(moved);
+            shift_rest_[own][lane] = static_cast<T>(moved - shift_now_[own][lane]);
             squares_now_[own][lane] = static_cast<T>(squares[i]);
         }
     }

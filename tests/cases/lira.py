@@ -63,6 +63,11 @@ def lira_leave_one_out_cases() -> Iterator[Case]:
             for rule in LIRA_RULES[:8]:
                 name = f"{'balanced' if balanced else 'coins'}-{dtype.__name__}-one_model_not_finite-{_rule_name(rule)}"
                 yield Case(name, (broken, in_mask), rule)
+        far = phi.astype(np.float32)
+        far[4] += 1e5
+        for mode in ("online", "offline"):
+            name = f"{'balanced' if balanced else 'coins'}-one_model_far_off-{mode}"
+            yield Case(name, (far, in_mask), {"mode": mode, "variance": "per-record"})
 
 
 @cases("lira_multivariate", tolerance=score_tolerance)

@@ -21,7 +21,7 @@ def _mlp_confidence_tolerance(case: Case, expected: np.ndarray) -> Any:
     rounding = np.finfo(np.float64 if np.float64 in (x.dtype, weights.dtype) else np.float32).eps
     size = np.abs(as_float(x))[None]
     for weight, bias in layers(np.abs(as_float(weights)), case.kwargs["widths"]):
-        size = size @ weight.swapaxes(-1, -2) + bias[:, None, :] + 1e-3
+        size = size @ weight.swapaxes(-1, -2) + bias[:, None, :]
     depth = len(case.kwargs["widths"]) - 1
     return rounding * depth * (4 * size.max(axis=-1) + 4 * (1 + np.abs(expected) + np.log(size.shape[-1])))
 
@@ -64,4 +64,7 @@ def mlp_confidence_cases() -> Iterator[Case]:
         scaled = weights.copy()
         scaled[1, : 71 * 40] *= np.float32(factor)
         yield Case(f"{name}-hidden", (x, scaled, labels), deep.kwargs)
+    x, weights, labels = _stack_case("", (30, 20, 7), activation="tanh").args
+    sizes = np.repeat([1e-6, 1e6, 1.0], [31 * 20, 20 * 7, 7]).astype(np.float32)
+    yield Case("small-hidden", (x, weights * sizes, labels), {"widths": (30, 20, 7), "activation": "tanh"})
     yield _stack_case("weights-beyond-the-cache", (600, 700, 200), models=2, records=70)
