@@ -74,6 +74,7 @@ def audit(
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
     momentum: options.Momentum = None,
+    nesterov: options.Nesterov = None,
     weight_decay: options.WeightDecay = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -98,9 +99,9 @@ def audit(
     records = options.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise)
     given = {
         "model": model, "hidden": hidden, "activation": activation, "optimizer": optimizer,
-        "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "epochs": epochs,
-        "batch_size": batch_size, "schedule": schedule, "dropout": dropout, "label_smoothing": label_smoothing,
-        "augment": augment, "dtype": dtype,
+        "learning_rate": learning_rate, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay,
+        "epochs": epochs, "batch_size": batch_size, "schedule": schedule, "dropout": dropout,
+        "label_smoothing": label_smoothing, "augment": augment, "dtype": dtype,
     }  # fmt: skip
     recipe = options.recipe(records, given)
     target = None if target_logits is None else _array(target_logits, "--target-logits")

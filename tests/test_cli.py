@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from miafast.shadow.recipe import MODELS
 pytest.importorskip("matplotlib")
 
 rng = np.random.default_rng(0)
+RECIPE = [f"--{each.name.replace('_', '-')}" for each in fields(mf.Recipe)]
 MASK = rng.random((12, 80)) < 0.5
 PHI = (rng.normal(size=(12, 80)) + 3 * MASK).astype(np.float32)
 
@@ -153,9 +155,9 @@ def test_bench_measures_every_stage(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("audit", [*MODELS, *ATTACKS, *DEFENSES]), ("explain", MODELS), ("audit-dp", METHODS), ("poison", ["triangle"]),
-        ("score", VARIANCES), ("report", TAILS), ("invert", []), ("exposure", []), ("extract", []), ("bench", []),
-        ("backends", []),
+        ("audit", [*MODELS, *ATTACKS, *DEFENSES, *RECIPE]), ("explain", MODELS), ("audit-dp", METHODS),
+        ("poison", ["triangle"]), ("score", VARIANCES), ("report", TAILS), ("invert", []), ("exposure", []),
+        ("extract", []), ("bench", []), ("backends", []),
     ],
 )  # fmt: skip
 def test_every_command_has_help_that_names_what_there_is_to_choose(
