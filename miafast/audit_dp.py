@@ -85,7 +85,8 @@ def audit_dp(
     method = method or ("clopper-pearson" if mode == "many-runs" else "one-run")
     _check(recipe, mode=mode, canary=canary, runs=runs, threshold_runs=threshold_runs, method=method,
            sees=sees)  # fmt: skip
-    claim, upper = _claim(recipe, records, epsilon, delta, mode, canaries)
+    more = 0 if isinstance(canary, str) and canary == "gradient" else 1 if mode == "many-runs" else canaries
+    claim, upper = _claim(recipe, len(records) + more, epsilon, delta)
     began = time.perf_counter()
     if mode == "many-runs":
         ask = _many_runs(recipe, records, "random" if canary is None else canary, sees=sees, seed=seed,
@@ -254,10 +255,9 @@ def _records_of(canary: str | Records, records: Records, count: int, seed: int) 
 
 
 def _claim(
-    recipe: PrivateRecipe | TrainFunction, records: Records, epsilon: float | None, delta: float, mode: str,
-    canaries: int,
-) -> tuple[float, float | None]:  # fmt: skip
-    """The claim, and the accountant's upper bound where there is one."""
+    recipe: PrivateRecipe | TrainFunction, pool: int, epsilon: float | None, delta: float
+) -> tuple[float, float | None]:
+    """The claim, and the accountant's upper bound where there is one: of training on ``pool`` records."""
     if epsilon is not None and not epsilon >= 0:
         raise ValueError(f"epsilon={epsilon}; give the claim, a number of at least 0.")
     if not 0 <= delta < 1:
@@ -268,7 +268,6 @@ def _claim(
         return epsilon, None
     upper = None
     if recipe.noise_multiplier > 0 and delta > 0 and (epsilon is None or _has_accountant()):
-        pool = len(records) + (1 if mode == "many-runs" else canaries)
         upper = epsilon_upper_bound(
             recipe.noise_multiplier, sample_rate=recipe.sample_rate(pool), steps=recipe.steps, delta=delta
         )  # fmt: skip

@@ -122,6 +122,18 @@ def test_canaries_of_every_kind(pool: mf.Records) -> None:
     assert np.all(pool.y[rows] != wrong.y)
 
 
+@pytest.mark.parametrize("mode", ["many-runs", "one-run"])
+@pytest.mark.parametrize(("canary", "more"), [("gradient", 0), ("random", 1)])
+def test_the_accountant_is_told_the_rate_that_training_samples_at(
+    pool: mf.Records, mode: str, canary: str, more: int
+) -> None:
+    pytest.importorskip("dp_accounting")
+    found = mf.audit_dp(pool, TINY, mode=mode, canary=canary, canaries=8, runs=8)
+    trained_on = len(pool) + more * (1 if mode == "many-runs" else 8)
+    rate = TINY.batch_size / trained_on
+    assert found.claim == mf.epsilon_upper_bound(TINY.noise_multiplier, sample_rate=rate, steps=TINY.steps, delta=1e-5)
+
+
 def test_a_train_function(pool: mf.Records) -> None:
     pytest.importorskip("torch")
     asked: list[int] = []
