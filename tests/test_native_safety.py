@@ -6,14 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import miafast as mf
+from miafast.ops import dispatch
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import tpr_at
+from tests.cases import CASES, Case
 
 pytest.importorskip("miafast._native")
 
@@ -25,6 +30,7 @@ FAILING = """
 #include <new>
 std::atomic<long> left{-1};
 extern "C" void fail_after(long allocations) { left = allocations; }
+extern "C" bool none_failed() { return left >= 0; }
 extern "C" int sched_getaffinity(pid_t, size_t size, cpu_set_t* allowed) noexcept {
     CPU_ZERO_S(size, allowed);
     for (int processor = 0; processor < 6; ++processor) CPU_SET_S(processor, size, allowed);
@@ -47,7 +53,7 @@ from miafast.ops import dispatch
 from tests.cases import CASES
 
 process = ctypes.CDLL(None)
-process.fail_after.argtypes = [ctypes.c_long]
+process.fail_after.argtypes, process.none_failed.restype = [ctypes.c_long], ctypes.c_bool
 for name, (make, _) in CASES.items():
     op = dispatch.every_op()[name]
     if dispatch.find_twin(op, "cpp")[0] is None:
@@ -63,7 +69,9 @@ for name, (make, _) in CASES.items():
                 op(*case.args, **case.kwargs)
             except MemoryError:
                 refused += 1
-            process.fail_after(-1)
+            if process.none_failed():
+                break
+        process.fail_after(-1)
     assert refused, name
 print("done")
 """
@@ -80,6 +88,48 @@ def test_memory_that_runs_out_anywhere_is_a_memory_error(tmp_path: Path) -> None
         env={**os.environ, "LD_PRELOAD": str(library)}, cwd=Path(__file__).parents[1], capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def few_cases() -> list[tuple[str, Case]]:
+    """Three cases of every op that has a twin in C++."""
+    names = [name for name, op in dispatch.every_op().items() if dispatch.find_twin(op, "cpp")[0] is not None]
+    return [(name, case) for name in names for case in list(CASES[name][0]())[:3] if not case.slow]
+
+
+def answer(name: str, case: Case) -> list[Any]:
+    result = dispatch.every_op()[name](*case.args, **case.kwargs)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def test_ops_may_run_in_several_threads_and_in_a_fork_afterwards() -> None:
+    todo = few_cases()
+    expected = [answer(*each) for each in todo]
+
+    def differing(_: object) -> int:
+        found = (answer(*each) for each in todo)
+        return sum(
+            not np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+            for got, wanted in zip(found, expected, strict=True)
+            for one, other in zip(got, wanted, strict=True)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(differing, range(8))) == [0] * 8
+    if hasattr(os, "fork"):
+        if (child := os.fork()) == 0:
+            os._exit(differing(None))
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(("name", "place"), [("mlp_steps", "y batches counts"), ("dp_sgd_steps", "y places")])
+def test_training_refuses_what_it_would_read_out_of_bounds(name: str, place: str) -> None:
+    case = next(iter(CASES[name][0]()))
+    named = dict(zip(dispatch.every_op()[name]._signature.parameters, case.args, strict=False))
+    for each in place.split():
+        with pytest.raises(ValueError, match=f"{each} has dtype float64; give integers"):
+            answer(name, replace(case, args=(*{**named, each: np.full(named[each].shape, np.nan)}.values(),)))
+    with pytest.raises(ValueError, match="give the units of every layer"):
+        answer(name, replace(case, kwargs={**case.kwargs, "widths": case.kwargs["widths"][:1]}))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

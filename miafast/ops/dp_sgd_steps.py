@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from miafast.ops.dispatch import op
-from miafast.ops.mlp_confidence import layers
-from miafast.ops.mlp_steps import mix
+from miafast.ops.mlp_confidence import check_widths, layers
+from miafast.ops.mlp_steps import check_whole, mix
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -47,6 +47,8 @@ def _contract(
     widths: Sequence[int], taken: int, sample_rate: float, clip: float, learning_rate: float, expected_batch: float,
     activation: str, clipping: str, scale: float, shift: float,
 ) -> None:  # fmt: skip
+    check_widths(widths)
+    check_whole(y=y, places=places)
     models = len(weights)
     parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
     if weights.ndim != 2 or weights.shape[1] != parameters:

@@ -15,10 +15,15 @@ from miafast.ops.logit_confidence import check_label_range
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def _contract(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> None:
-    check_floating({"x": x, "weights": weights})
+def check_widths(widths: Sequence[int]) -> None:
+    """Raise ValueError unless there are layers, and units in each."""
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths={tuple(widths)}; give the units of every layer, inputs and classes included.")
+
+
+def _contract(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> None:
+    check_floating({"x": x, "weights": weights})
+    check_widths(widths)
     if x.ndim != 2 or x.shape[1] != widths[0]:
         raise ValueError(f"x has shape {x.shape}; widths={tuple(widths)} need [records, {widths[0]}].")
     parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))

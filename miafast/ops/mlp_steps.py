@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from miafast.ops.dispatch import op
+from miafast.ops.mlp_confidence import check_widths
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,11 +43,20 @@ def kept(key: Any, rows: int, units: int, share: float) -> Array:
     return np.asarray(hashed >= np.uint32(np.float32(share) * 2.0**32))
 
 
+def check_whole(**arrays: Array) -> None:
+    """Raise ValueError for other numbers than integers: NaN is within any bounds that it is compared with."""
+    for name, array in arrays.items():
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{name} has dtype {array.dtype}; give integers.")
+
+
 def _contract(
     weights: Array, first: Array, second: Array, x: Array, y: Array, batches: Array, counts: Array, rates: Array,
     keys: Array, *, widths: Sequence[int], taken: int, activation: str, optimizer: str, momentum: float, nesterov: bool,
     weight_decay: float, dropout: float, label_smoothing: float, bfloat16: bool, scale: float, shift: float,
 ) -> None:  # fmt: skip
+    check_widths(widths)
+    check_whole(y=y, batches=batches, counts=counts)
     parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
     if not weights.shape == first.shape == second.shape == (len(weights), parameters):
         raise ValueError(f"weights have shape {weights.shape}; widths={tuple(widths)} need [models, {parameters}].")
