@@ -18,6 +18,7 @@ INLINE void store(float* to, Floats values) { *reinterpret_cast<LooseFloats*>(to
 INLINE Floats all(float value) { return Floats{} + value; }
 INLINE Words bits_of(Floats values) { return reinterpret_cast<Words>(values); }
 INLINE Floats from_bits(Words values) { return reinterpret_cast<Floats>(values); }
+// NaN where b is.
 INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 
@@ -27,9 +28,9 @@ INLINE Words bfloat_bits(Floats values) {
     return (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
 }
 
-// exp with a relative error below 3e-7; arguments are clamped to ±87.
+// exp with a relative error below 3e-7; arguments are clamped to ±87, NaN stays NaN.
 INLINE Floats exponential(Floats x) {
-    x = smaller(larger(x, all(-87.0f)), all(87.0f));
+    x = smaller(all(87.0f), larger(all(-87.0f), x));
     const Floats shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the integer sits in the low bits
     const Floats whole = shifted - 12582912.0f;
     const Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
@@ -149,7 +150,7 @@ static void activate(const Hidden& how, std::uint32_t key, float* values, std::i
     for (std::int64_t row = 0; row < rows; ++row, values += length) {
         for (std::int64_t i = 0; i < units; i += kWidth) {
             Floats out = load(values + i);
-            out = how.tanh ? hyperbolic_tangent(out) : larger(out, Floats{});
+            out = how.tanh ? hyperbolic_tangent(out) : larger(Floats{}, out);
             if (how.drops) {
                 const Words keep = kept(key, static_cast<std::uint32_t>(row * units + i), how.threshold);
                 out = from_bits(bits_of(out * how.keep_scale) & keep);
@@ -168,7 +169,7 @@ static void deactivate(const Hidden& how, std::uint32_t key, const float* active
         for (std::int64_t i = 0; i < units; i += kWidth) {
             const Floats out = load(active + i), slope = load(gradient + i) * how.keep_scale;
             if (!how.tanh) {
-                store(gradient + i, out > 0.0f ? slope : Floats{});
+                store(gradient + i, out <= 0.0f ? Floats{} : slope);
                 continue;
             }
             const Floats before = out / how.keep_scale;

@@ -154,6 +154,8 @@ PHI, IN_MASK = leaky(models=8, records=20, queries=1)
         (PHI[0, :, 0], IN_MASK, r"shadow has shape \(20,\); give \[models, records\]"),
         (PHI[None], IN_MASK, r"shadow has shape \(1, 8, 20, 1\)"),
         (PHI.astype(int), IN_MASK, "shadow has dtype int64; give signals as floating numbers"),
+        (np.ma.masked_less(PHI, 0.0), IN_MASK, "an array is masked, which no op heeds"),
+        (PHI, IN_MASK.tolist(), "in_mask is a list; give a NumPy array"),
         (PHI, np.ones_like(IN_MASK), "in_mask is True everywhere: no model left a record out"),
         (PHI.tolist(), IN_MASK, "shadow is a list"),
     ],
@@ -161,6 +163,14 @@ PHI, IN_MASK = leaky(models=8, records=20, queries=1)
 def test_bad_input_is_refused_with_its_remedy(attack: object, shadow: object, in_mask: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         attack.score_all(shadow, in_mask)
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no numbers here are longer than float64")
+def test_numbers_longer_than_float64_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="shadow has dtype float128; give signals as floating numbers, float64 at most"
+    ):
+        mf.LiRA().score_all(PHI.astype(np.longdouble), IN_MASK)
 
 
 def test_a_mask_without_in_models_is_refused_online_and_fine_offline() -> None:

@@ -196,6 +196,7 @@ def test_a_thousand_intervals_of_a_roc_are_quick() -> None:
         ({"threshold": "best"}, "threshold='best'"),
         ({"copies": 0}, "copies=0"),
         ({"method": "one-run", "guesses": 11}, "guesses=11"),
+        ({"method": "one-run", "guesses": np.int64(11)}, "guesses=11"),
         ({"method": "f-dp one-run", "family": "laplace"}, "family='laplace'"),
     ],
 )

@@ -230,6 +230,15 @@ def test_priors_on_the_device_are_the_same() -> None:
                 np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-9)
 
 
+def test_scores_of_no_records_are_of_the_wider_type() -> None:
+    target, shadow = torch.zeros(0, 1, dtype=torch.float64), torch.zeros(3, 0, 1)
+    nobody = torch.zeros(3, 0, dtype=torch.bool)
+    assert (
+        twin_of("above_class_threshold")(target, shadow, nobody, torch.zeros(0, dtype=torch.int64)).dtype
+        == torch.float64
+    )
+
+
 def test_rates_of_what_has_no_rank_are_nan() -> None:
     scores, is_member = torch.tensor([3.0, torch.nan, 1.0]), torch.tensor([True, False, False])
     tpr_at, nowhere = twin_of("tpr_at"), torch.zeros(3, dtype=torch.bool)

@@ -151,7 +151,7 @@ def _check(method: str, *, delta: float, confidence: float, family: str, copies:
 
 def _guesses(guesses: int | tuple[int, int] | None, canaries: int) -> tuple[int, int]:
     guesses = canaries if guesses is None else guesses
-    called_in, called_out = ((guesses + 1) // 2, guesses // 2) if isinstance(guesses, int) else guesses
+    called_in, called_out = ((guesses + 1) // 2, guesses // 2) if isinstance(guesses, int | np.integer) else guesses
     if min(called_in, called_out) < 0 or not 1 <= called_in + called_out <= canaries:
         raise ValueError(f"guesses={guesses} of {canaries} canaries; guess at least one and at most all.")
     return called_in, called_out

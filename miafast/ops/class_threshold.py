@@ -10,12 +10,14 @@ import numpy as np
 from miafast.ops.difficulty import check_against_shadow
 from miafast.ops.dispatch import as_float, op, result_dtype
 from miafast.ops.left_out import counterparts
+from miafast.ops.lira import check_array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _contract(target: Array | None, shadow: Array, in_mask: Array, labels: Array) -> None:
     check_against_shadow(target, shadow, in_mask, "online")
+    check_array("labels", labels)
     if labels.dtype.kind not in "iu" or labels.shape != shadow.shape[1:2]:
         raise ValueError(
             f"labels has shape {labels.shape}, dtype {labels.dtype}; give a class index for each of the "

@@ -139,7 +139,7 @@ def record_gradients(weights: Array, x: Array, y: Array, *, widths: Sequence[int
         parts += [slope, (slope[:, :, None] * active[:, None, :]).reshape(len(y), slope.shape[1] * active.shape[1])]
         if place:
             slope = slope @ matrices[place][0]
-            slope = slope * (1.0 - active * active if activation == "tanh" else active > 0.0)
+            slope = slope * (1.0 - active * active) if activation == "tanh" else np.where(active <= 0.0, 0.0, slope)
     return np.concatenate(parts[::-1], axis=1)
 
 

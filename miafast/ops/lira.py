@@ -42,6 +42,7 @@ def check_shadow(shadow: Array, in_mask: Array, mode: str) -> None:
     models, records, queries = shadow.shape
     if models == 0 or queries == 0:
         raise ValueError(f"shadow has shape {shadow.shape}; give at least one model and one query.")
+    check_array("in_mask", in_mask)
     if in_mask.dtype != np.bool_:
         raise ValueError(f"in_mask has dtype {in_mask.dtype}; give booleans: in_mask.astype(bool).")
     if in_mask.shape != (models, records):
@@ -60,10 +61,17 @@ def check_shadow(shadow: Array, in_mask: Array, mode: str) -> None:
         )
 
 
+def check_array(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is an array."""
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} is a {type(value).__name__}; give a NumPy array or a torch tensor.")
+
+
 def check_floating(name: str, array: Array) -> None:
-    """Raises ValueError unless the array holds floating numbers (bfloat16 included)."""
-    if array.dtype.kind != "f" and array.dtype != BFLOAT16:
-        raise ValueError(f"{name} has dtype {array.dtype}; give signals as floating numbers.")
+    """Raises ValueError unless an array holds floating numbers (bfloat16 included) that float64 can hold."""
+    check_array(name, array)
+    if (array.dtype.kind != "f" or array.itemsize > 8) and array.dtype != BFLOAT16:
+        raise ValueError(f"{name} has dtype {array.dtype}; give signals as floating numbers, float64 at most.")
 
 
 def check_target(target: Array, shadow: Array) -> None:

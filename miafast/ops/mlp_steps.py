@@ -152,7 +152,7 @@ def _gradient(
         if layer:
             slope = (slope @ matrices[layer])[:, :-1] * masks[layer - 1]
             active = inputs[layer][:, :-1] * (1.0 - dropout)
-            slope = slope * (1.0 - active * active if activation == "tanh" else active > 0.0)
+            slope = slope * (1.0 - active * active) if activation == "tanh" else np.where(active <= 0.0, 0.0, slope)
     return np.concatenate(parts[::-1])
 
 

@@ -21,8 +21,11 @@ class RocCounts(NamedTuple):
 
 def check_scores(scores: Array, is_member: Array) -> None:
     """Raise ValueError unless scores are floating and is_member is bool of the same shape."""
-    if not isinstance(scores, np.ndarray) or (scores.dtype.kind != "f" and scores.dtype != BFLOAT16):
-        raise ValueError(f"scores is {_what(scores)}; give an array of floating-point scores, higher = member.")
+    floating = isinstance(scores, np.ndarray) and scores.dtype.kind == "f" and scores.itemsize <= 8
+    if not floating and getattr(scores, "dtype", None) != BFLOAT16:
+        raise ValueError(
+            f"scores is {_what(scores)}; give an array of floating-point scores, float64 at most, higher = member."
+        )
     if not isinstance(is_member, np.ndarray) or is_member.dtype != np.bool_:
         raise ValueError(f"is_member is {_what(is_member)}; give an array of bool (is_member == 1 for a 0/1 mask).")
     if scores.shape != is_member.shape:

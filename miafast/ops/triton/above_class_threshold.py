@@ -12,14 +12,15 @@ from miafast.ops.triton.others import others_of
 
 def above_class_threshold(target: Any, shadow: Any, in_mask: Any, labels: Any) -> Any:
     signals = _over_queries(shadow)
+    real = result_type(shadow) if target is None else result_type(target, shadow)
     if signals.numel() == 0:
-        return (signals if target is None else _over_queries(target)).to(result_type(shadow))
+        return (signals if target is None else _over_queries(target)).to(real)
     table = _in_order(signals, in_mask, labels)
     if target is not None:
         thresholds = _best(table, torch.ones_like(in_mask))
-        return (_over_queries(target) - thresholds[table.of_record]).to(result_type(target, shadow))
+        return (_over_queries(target) - thresholds[table.of_record]).to(real)
     thresholds = torch.stack([_best(table, others)[table.of_record] for others in others_of(in_mask)])
-    return (signals - thresholds).to(result_type(shadow))
+    return (signals - thresholds).to(real)
 
 
 class _Table(NamedTuple):
