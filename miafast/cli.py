@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from miafast.cli_options import File, Text, one_of, option
 from miafast.defenses import DEFENSES
 from miafast.ops.lira import CENTERS, TAILS
 from miafast.ops.variance_prior import VARIANCES
-from miafast.plan import Attack, attack_with, compared_attacks
+from miafast.plan import Attack, attack_with, compared_attacks, signals_of
 from miafast.queries import COUNTS, Query
 from miafast.report import Report
 from miafast.report.scores import KINDS
@@ -143,22 +144,31 @@ def score(
     options.check_out(out, scores, report=with_report)
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     classes = None if labels is None else _array(labels, "--labels")
-    phi, mask = _phi(_array(shadow, "--shadow"), classes), _array(in_mask, "--in-mask")
+    chosen = _readable(chosen, attacks, measured=("phi",), labels=classes is not None)
+    phi, mask = _phi(shadow, "--shadow", classes, axes="models, records"), _array(in_mask, "--in-mask")
+    further = {"labels": classes} if getattr(chosen[0], "labels", False) else {}
     if target is None:
         if is_member is not None:
             raise ValueError("--is-member is given without --target; give --target, or drop it.")
         signals = _signals(phi, mask, classes, has_target=False)
         verdict = attack_with(chosen[0], signals)
     else:
-        asked = _phi(_array(target, "--target"), classes)
-        verdict = chosen[0].score(asked, phi, mask)
+        asked = _phi(target, "--target", classes, axes="records")
+        verdict = chosen[0].score(asked, phi, mask, **further)
         if is_member is not None:
-            rows = np.vstack([mask, _array(is_member, "--is-member")])
-            signals = _signals(np.concatenate([phi, asked[None]]), rows, classes, has_target=True)
+            members = _array(is_member, "--is-member")
+            if members.dtype != np.bool_ or members.shape != mask.shape[1:]:
+                raise ValueError(
+                    f"--is-member holds {members.dtype} {members.shape}; give bool [records] = {mask.shape[1:]}."
+                )
+            signals = _signals(
+                np.concatenate([phi, asked[None]]), np.vstack([mask, members]), classes, has_target=True
+            )  # fmt: skip
+    made = report_on(signals, compared_attacks(chosen), seconds={}) if with_report else None
     write_array(out / "scores.npy", np.asarray(verdict))
     print(f"{out / 'scores.npy'}: {verdict.dtype}{list(verdict.shape)}, higher = more likely a member")
-    if with_report:
-        _finish(report_on(signals, compared_attacks(chosen), seconds={}), out, scores)
+    if made is not None:
+        _finish(made, out, scores)
 
 
 @app.command()
@@ -176,7 +186,9 @@ def report(
     chosen = _attacks(attacks, variance=variance, center=center, tail=tail)
     with reopen(workdir) as store:
         seconds = {name: store.seconds(f"{name}_seconds") for name in ("train", "query")}
-        made = report_on(store.signals(), compared_attacks(chosen), seconds=seconds)
+        signals = store.signals()
+        chosen = _readable(chosen, attacks, measured=("phi", *signals.arrays))
+        made = report_on(signals, compared_attacks(chosen), seconds=seconds)
     _finish(made, out, scores)
 
 
@@ -237,6 +249,25 @@ def _attacks(names: str, *, variance: str, center: str, tail: str) -> tuple[Atta
     )
 
 
+def _readable(
+    attacks: tuple[Attack, ...], names: str, *, measured: Sequence[str], labels: bool = True
+) -> tuple[Attack, ...]:
+    """Those of the attacks that read what was measured and nothing else. Of names, each must; "all" are those."""
+    fit = tuple(
+        each
+        for each in attacks
+        if set(signals_of(each)) <= set(measured) and (labels or not getattr(each, "labels", False))
+    )
+    if names != "all" and (others := [each for each in attacks if each not in fit]):
+        wanted = [*signals_of(others[0]), *(["labels"] if getattr(others[0], "labels", False) else [])]
+        here = [*measured, *(["labels"] if labels else [])]
+        raise ValueError(
+            f"{others[0].name} reads {', '.join(wanted)}; here are {', '.join(here)} only: leave it out, or run "
+            "miafast audit with it, which measures what its attacks read."
+        )
+    return fit
+
+
 def _queries(given: str | None) -> int | tuple[Query, ...] | None:
     """A count, or names; the comma inside shift:DOWN,RIGHT is kept."""
     if given is None:
@@ -257,14 +288,18 @@ def _array(path: Path, option: str) -> Array:
     return array
 
 
-def _phi(array: Array, labels: Array | None) -> Array:
-    """phi as it is, or of logits [..., records(, queries), classes]."""
+def _phi(path: Path, option: str, labels: Array | None, *, axes: str) -> Array:
+    """phi [axes(, queries)] as it is, or of logits with a last axis classes."""
+    array = _array(path, option)
+    records = axes.count(",")  # which axis they are on
+    if array.ndim - (labels is not None) - records not in (1, 2):
+        wanted = f"phi [{axes}(, queries)]" if labels is None else f"logits [{axes}(, queries), classes]"
+        raise ValueError(f"{option} has shape {array.shape}; give {wanted}.")
     if labels is None:
         return array
-    queries_first = array.shape[-2] != len(labels)
-    logits = np.moveaxis(array, -2, -3) if queries_first else array
-    phi = mf.logit_confidence(logits, labels)
-    return np.moveaxis(phi, -2, -1) if queries_first else phi
+    if array.shape[records] != labels.size:
+        raise ValueError(f"{option} is about {array.shape[records]} records, --labels about {labels.size}.")
+    return np.moveaxis(mf.logit_confidence(np.moveaxis(array, records, -2), labels), -1, records)
 
 
 def _signals(phi: Array, in_mask: Array, labels: Array | None, *, has_target: bool) -> Signals:

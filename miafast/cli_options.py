@@ -86,6 +86,8 @@ def load(
     records: int | None = None,
 ) -> Records:  # fmt: skip
     """The records that the options name."""
+    if records is not None and records < 2:
+        raise ValueError(f"--records {records}; give at least 2.")
     pool = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
     return pool if records is None else replace(pool, x=pool.x[:records], y=pool.y[:records])
 
@@ -109,6 +111,9 @@ def check_out(out: Path, scores: str = "csv", *, report: bool = True) -> None:
         raise ImportError(
             f"{' and '.join(missing)} not installed, needed for the report: pip install 'miafast[report,data]'."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {str(out)!r} cannot be a folder: {error.strerror}; choose another.") from error
     if not os.access(out, os.W_OK):
         raise PermissionError(f"--out {str(out)!r} cannot be written to; choose another folder.")

@@ -243,7 +243,11 @@ def _images(pool: Records, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[A
 
 
 def _read(path: Path, characters: int | None) -> str:
+    if characters is not None and characters < 1:
+        raise ValueError(f"--characters {characters}; give at least 1.")
     try:
         return path.read_text(encoding="utf-8")[:characters]
     except UnicodeDecodeError:
         raise ValueError(f"--text {str(path)!r} is not UTF-8 text; convert it first.") from None
+    except OSError as error:
+        raise ValueError(f"--text {str(path)!r} cannot be read: {error.strerror}.") from error

@@ -11,7 +11,8 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +50,12 @@ class Store:
         if folder is None:
             self._arrays: dict[str, Array] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"workdir={str(folder)!r} cannot be a folder: {error.strerror}; choose another."
+            ) from error
         _check_ours(folder, {f"{name}.npy" for name in layout})
         self._lock = _lock(folder)
         try:
@@ -161,22 +167,30 @@ def reopen(folder: str | Path) -> Store:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: a kill leaves the old or the new text, never half."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with _replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_array(path: Path, array: Array) -> None:
     """Replace a .npy file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    with _replacing(path) as file:
         np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(
+            f"{str(path)!r} cannot be written ({error}); free some space or choose another folder."
+        ) from error
 
 
 def _check_ours(folder: Path, signals: set[str]) -> None:

@@ -32,6 +32,7 @@ rng = np.random.default_rng(0)
 RECIPE = [f"--{each.name.replace('_', '-')}" for each in fields(mf.Recipe)]
 MASK = rng.random((12, 80)) < 0.5
 PHI = (rng.normal(size=(12, 80)) + 3 * MASK).astype(np.float32)
+ONE_TARGET = ["--shadow", "others", "--in-mask", "others_mask", "--target", "target"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
@@ -48,7 +49,7 @@ def arrays(tmp_path: Path) -> dict[str, Path]:
     logits[..., 0] = PHI
     made = {"shadow": PHI, "in_mask": MASK, "labels": np.zeros(80, np.int64), "logits": logits}
     made |= {"target": PHI[0], "is_member": MASK[0], "others": PHI[1:], "others_mask": MASK[1:]}
-    made["ints"] = MASK.astype(int)
+    made |= {"ints": MASK.astype(int), "mask_of_few": MASK[0, :7], "nobody": np.zeros(80, bool)}
     for name, array in made.items():
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "broken.npy").write_bytes((tmp_path / "shadow.npy").read_bytes()[:100])
@@ -98,6 +99,15 @@ def test_score_agrees_with_python(
     assert run(monkeypatch, *every, "--shadow", arrays["logits"], "--labels", arrays["labels"]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "c" / "scores.npy"), from_phi, rtol=1e-4, atol=1e-4)
     assert "higher = more likely a member" in capsys.readouterr().out
+    two = np.repeat(np.load(arrays["logits"])[:, :, None], 2, axis=2)  # [models, records, queries, classes]
+    np.save(tmp_path / "two.npy", two)
+    assert run(monkeypatch, *every, "--shadow", tmp_path / "two.npy", "--labels", arrays["labels"]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "c" / "scores.npy"), from_phi, rtol=1e-4, atol=1e-4)
+
+    assert run(monkeypatch, *every, "--shadow", arrays["shadow"], "--attacks", "all") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("RMIA online", "Attack-P"))
+    assert "Shokri" not in out  # it reads logits
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,17 @@ def test_score_agrees_with_python(
         (["--shadow", "shadow", "--in-mask", "in_mask", "--variance", "none"], "variance"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--scores", "xls"], "--scores 'xls'"),
         (["--shadow", "shadow", "--in-mask", "in_mask", "--is-member", "is_member"], "--is-member"),
+        (
+            [*ONE_TARGET, "--is-member", "mask_of_few"],
+            r"--is-member holds bool \(7,\); give bool \[records\] = \(80,\)",
+        ),
+        ([*ONE_TARGET, "--is-member", "target"], "--is-member holds float32"),
+        ([*ONE_TARGET, "--is-member", "nobody"], "is_member holds no members"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--labels", "labels"], "--shadow has shape .*give logits"),
+        (["--shadow", "target", "--in-mask", "in_mask"], "--shadow has shape .*give phi"),
+        (["--shadow", "logits", "--in-mask", "in_mask", "--labels", "mask_of_few"], "--labels about 7"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--attacks", "shokri"], "Shokri.* reads logits, labels"),
+        (["--shadow", "shadow", "--in-mask", "in_mask", "--attacks", "confidence"], "reads phi, labels; here are phi"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -198,3 +219,19 @@ def test_warnings_are_one_line_without_the_code(
     warning, error = capsys.readouterr().err.splitlines()
     assert warning.startswith("miafast: warning: y holds 2 distinct labels")
     assert "seed=-1" in error
+
+
+@pytest.mark.parametrize("option", ["--out", "--workdir"])
+def test_a_file_is_no_folder(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    (tmp_path / "file").touch()
+    given = {"--out": tmp_path / "out", option: tmp_path / "file"}
+    assert (
+        run(
+            monkeypatch, "audit", "--data", "digits", "--shadows", 6, *(part for pair in given.items() for part in pair)
+        )
+        == 2
+    )
+    assert re.search(rf"{option[2:]}.*file' cannot be a folder: ", capsys.readouterr().err)

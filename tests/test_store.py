@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miafast.store import Store, StoreError, reopen
+from miafast.store import Store, StoreError, reopen, write_array
 
 MASK = np.random.default_rng(0).random((4, 6)) < 0.5
 LABELS = np.arange(6) % 3
@@ -141,3 +141,17 @@ def test_reopening_no_run_says_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(StoreError, match="has format 99"):
         reopen(tmp_path)
+
+
+def test_what_does_not_fit_on_the_disk_leaves_nothing_and_the_old_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    write_array(tmp_path / "a.npy", np.arange(3))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match=r"a\.npy' cannot be written .* free some space"):
+            write_array(tmp_path / "a.npy", np.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]

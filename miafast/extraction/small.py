@@ -72,17 +72,21 @@ def train_small(
             sequences [sequences, tokens], each a row.
         vocabulary: tokens lie in [0, vocabulary).
 
-    Raises ValueError for tokens out of range or too few for one row.
+    Raises ValueError for tokens out of range or too few for one row, and for a size that is not positive.
 
     >>> model = train_small(np.tile([1, 2, 3], 30), vocabulary=4, width=16, epochs=40, context=8)
     >>> model(torch.tensor([[1, 2, 3, 1]])).logits[0, -1].argmax().item()
     2
     """
+    for name, size in {"width": width, "epochs": epochs, "batch": batch, "context": context}.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}; give at least 1.")
     text = np.asarray(tokens)
     least = context + 1 if text.ndim == 1 else 1
     if text.ndim not in (1, 2) or text.dtype.kind not in "iu" or len(text) < least or text.shape[-1] < 2:
         raise ValueError(
-            f"tokens has shape {text.shape}; give integers [at least {context + 1}] or [sequences, tokens]."
+            f"tokens has shape {text.shape}; give a text of at least {context + 1} tokens (integers), or [sequences, "
+            "tokens]."
         )
     if text.min() < 0 or text.max() >= vocabulary:
         raise ValueError(f"tokens lie in {text.min()} … {text.max()}, outside [0, vocabulary={vocabulary}).")
