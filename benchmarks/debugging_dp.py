@@ -72,10 +72,7 @@ SAYS = (
 
 
 def mnist(data_dir: Path) -> mf.Records:
-    whole = mf.load("mnist", data_dir=data_dir, part="train")
-    return mf.Records(
-        whole.x[:RECORDS], whole.y[:RECORDS], 10, name="mnist", scale=whole.scale, shift=whole.shift
-    )  # fmt: skip
+    return mf.load("mnist", data_dir=data_dir, part="train").only(slice(RECORDS))
 
 
 def run(name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,7 @@ def drawn(records: mf.Records, count: int | None, *, seed: int = 0) -> mf.Record
     if count is None or count >= len(records):
         return records
     chosen = np.sort(np.random.default_rng(seed).permutation(len(records))[:count])
-    return mf.Records(
-        records.x[chosen], records.y[chosen], classes=records.classes, name=f"{records.name}, {count} records",
-        scale=records.scale, shift=records.shift, class_names=records.class_names,
-    )  # fmt: skip
+    return replace(records.only(chosen), name=f"{records.name}, {count} records")
 
 
 def shrunk(records: mf.Records) -> mf.Records:
@@ -63,10 +61,8 @@ def shrunk(records: mf.Records) -> mf.Records:
     side = 8
     count, channels, height, width = records.x.shape
     tiles = records.x.reshape(count, channels, side, height // side, side, width // side)
-    return mf.Records(
-        tiles.mean(axis=(3, 5), dtype=np.float32).reshape(count, -1), records.y, classes=records.classes,
-        name=f"{records.name}, {side} x {side}", scale=records.scale, shift=records.shift,
-    )  # fmt: skip
+    means = tiles.mean(axis=(3, 5), dtype=np.float32).reshape(count, -1)
+    return replace(records, x=means, name=f"{records.name}, {side} x {side}")
 
 
 def found(roc: mf.Roc) -> dict[str, Any]:

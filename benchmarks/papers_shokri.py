@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +138,7 @@ def measured(data: Data, data_dir: Path | None, workdir: Path | None, repetition
     records = drawn(read(data, data_dir), data.records, seed=repetition)
     records = records if data.classes is None else clustered(records, data.classes, seed=repetition)
     if data.name == "mnist":
-        records = mf.Records(
-            records.x.reshape(len(records), -1), records.y, classes=10, scale=records.scale, shift=records.shift
-        )
+        records = replace(records, x=records.x.reshape(len(records), -1))
     folder = kept(workdir, f"shokri-{data.name}-{data.classes or 'labels'}-{repetition}")
     report = mf.audit(records, data.recipe, attack=Shokri(), shadows=data.models, seed=repetition, workdir=folder)
     return report, records

@@ -255,8 +255,8 @@ def _repeat(case: Case, data_dir: Path | None, *, seed: int) -> dict[str, dict[s
     """Every attack's measures against one target."""
     records, truth = _records(case, data_dir, seed=seed)
     third = len(records) // 3
-    members, asked = _part(records, slice(third)), _part(records, slice(2 * third))
-    mine, is_member = _part(records, slice(2 * third, None)), np.arange(2 * third) < third
+    members, asked = records.only(slice(third)), records.only(slice(2 * third))
+    mine, is_member = records.only(slice(2 * third, None)), np.arange(2 * third) < third
     target = _target(case, members, seed=seed)
     right = _logits(target, asked).argmax(axis=1) == asked.y
     found = {"target, members": {"accuracy": float(right[is_member].mean())}}
@@ -350,10 +350,6 @@ def _records(case: Case, data_dir: Path | None, *, seed: int) -> tuple[mf.Record
 @functools.lru_cache(maxsize=1)
 def _loaded(data: str, data_dir: Path | None) -> mf.Records:
     return mf.load(data, data_dir=data_dir)
-
-
-def _part(records: mf.Records, which: slice) -> mf.Records:
-    return replace(records, x=records.x[which], y=records.y[which])
 
 
 def _informed(

@@ -7,7 +7,7 @@ import lzma
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def truth_serum(data_dir: Path | None, smoke: bool, workdir: Path | None) -> Fou
     tables = []
     for seed in range(1, 2 if smoke else 1 + REPETITIONS):
         keep, asked = np.random.default_rng(seed).choice(len(full), pool, replace=False), np.arange(targets)
-        records = replace(full, x=full.x[keep], y=full.y[keep])
+        records = full.only(keep)
         doses = [mf.poison(records, asked, copies=copies, seed=seed) for copies in (0, 8)]
         if seed == 1:
             doses.append(mf.mislabel(records, asked, count=wrong, seed=seed))

@@ -116,7 +116,7 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool, device: str, data_di
         return []
     records = case.records()
     if smoke:
-        records = replace(records, x=records.x[:1000], y=records.y[:1000])
+        records = records.only(slice(1000))
     in_mask = membership(len(records), case.models, seed=0)
 
     def stack() -> list[Any]:  # cut as `miafast.audit` cuts it

@@ -89,7 +89,7 @@ def load(
     if records is not None and records < 2:
         raise ValueError(f"--records {records}; give at least 2.")
     pool = mf.load(data, data_dir=data_dir, label=label, part=part, standardise=standardise or None)
-    return pool if records is None else replace(pool, x=pool.x[:records], y=pool.y[:records])
+    return pool if records is None else pool.only(slice(records))
 
 
 def recipe(records: Records, given: dict[str, Any]) -> mf.Recipe:

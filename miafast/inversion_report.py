@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -106,5 +106,5 @@ def audit_inversion(
         lambda x: models.forward(x)[0], records.shape, classes=records.classes, rate=rate, momentum=momentum,
         steps=steps, process=process,
     )  # fmt: skip
-    others = replace(records, x=records.x[~first], y=records.y[~first])
+    others = records.only(~first)
     return InversionReport(found, judge(found, lambda x: models.forward(x)[1], others), others, recipe, seed)

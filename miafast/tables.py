@@ -78,6 +78,15 @@ class Records:
             x = x * np.float32(self.scale) + np.float32(self.shift)
         return x
 
+    def only(self, which: Any) -> Records:
+        """The records that ``which``, a bool mask, indices or a slice, chooses.
+
+        >>> import numpy as np
+        >>> Records(np.zeros((4, 2)), np.array([0, 1, 1, 0]), classes=2).only(slice(1, 3)).y
+        array([1, 1])
+        """
+        return replace(self, x=self.x[which], y=self.y[which])
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over what models see: inputs, labels, classes, scaling."""

@@ -39,18 +39,14 @@ def naive_bayes(per_class: int, *, seed: int) -> tuple[mf.Records, np.ndarray, n
     return mf.Records(x.astype(np.float32), y, classes=CLASSES), means, variances
 
 
-def part(records: mf.Records, which: slice) -> mf.Records:
-    return dataclasses.replace(records, x=records.x[which], y=records.y[which])
-
-
 def scene(per_class: int, recipe: mf.Recipe, *, seed: int = 0) -> tuple[nn.Module, mf.Records, mf.Records, np.ndarray]:
     """A target trained on the first part, the attacker's records, those asked about and who of them is a member."""
     records, _, _ = naive_bayes(per_class, seed=seed)
     third = len(records) // 3
     in_mask = np.arange(len(records))[None] < third
     (target,) = train_modules(recipe, records, in_mask, models=[0], seed=seed)
-    asked = part(records, slice(2 * third))
-    return target, part(records, slice(2 * third, None)), asked, np.arange(2 * third) < third
+    asked = records.only(slice(2 * third))
+    return target, records.only(slice(2 * third, None)), asked, np.arange(2 * third) < third
 
 
 def accuracy(scores: np.ndarray, is_member: np.ndarray) -> float:
@@ -63,9 +59,9 @@ def test_the_omniscient_attack_reaches_the_closed_form(per_class: int) -> None:
     for seed in range(40):
         records, means, variances = naive_bayes(per_class, seed=seed)
         third = len(records) // 3
-        train = part(records, slice(third))
+        train = records.only(slice(third))
         train_means = np.stack([train.x[train.y == each].mean(axis=0) for each in range(CLASSES)])
-        asked, is_member = part(records, slice(2 * third)), np.arange(2 * third) < third
+        asked, is_member = records.only(slice(2 * third)), np.arange(2 * third) < third
         scores = mf.whitebox.BayesOptimal(means, variances).score(asked.x, asked.y, train_means=train_means)
         found.append(accuracy(scores, is_member))
     assert np.mean(found) == pytest.approx(mf.whitebox.bayes_optimal_accuracy(FEATURES, per_class), abs=0.01)
@@ -122,9 +118,9 @@ def test_linear_attacks_find_members_and_less_so_as_training_sets_grow() -> None
 def test_linear_attacks_are_at_one_half_where_nothing_leaks(attack: object) -> None:
     records, _, _ = naive_bayes(100, seed=7)
     third = len(records) // 3
-    somebody_else = part(records, slice(third))
+    somebody_else = records.only(slice(third))
     target, mine, _, _ = scene(100, LOGISTIC, seed=8)  # trained on none of the records asked about
-    asked = part(records, slice(2 * third))
+    asked = records.only(slice(2 * third))
     scores = attack.fit(target, mine, seed=1).score(asked)  # type: ignore[attr-defined]
     n = len(somebody_else)
     auc = mf.roc(scores, np.arange(2 * third) < third).auc
@@ -271,8 +267,8 @@ def test_records_held_out_keep_false_alarms_rare_and_own_ones_do_not(attack: Any
 def test_calibrating_raises_precision() -> None:
     target, mine, asked, is_member = scene(40, LOGISTIC)
     third = len(mine) // 2
-    found = mf.whitebox.LinearBayes(LOGISTIC).fit(target, part(mine, slice(third)), seed=1)
-    held_out = part(mine, slice(third, None))
+    found = mf.whitebox.LinearBayes(LOGISTIC).fit(target, mine.only(slice(third)), seed=1)
+    held_out = mine.only(slice(third, None))
     thresholds = calibrate(found.score(held_out), held_out.y, classes=CLASSES, alpha=0.9)
     scores = found.score(asked)
     called = called_members(scores, asked.y, thresholds)
@@ -304,7 +300,7 @@ def test_scores_of_strangers_are_those_of_the_attackers_own_records() -> None:
     attack, false, p_values = mf.whitebox.DeepRatio("2", MLP, splits=3), [], []
     for seed in range(24):
         target, mine, asked, is_member = scene(24, MLP, seed=seed)
-        others = part(asked, slice(int(is_member.sum()), None))
+        others = asked.only(slice(int(is_member.sum()), None))
         fitted = attack.fit(target, mine, seed=seed)
         scores = fitted.logit(others)
         false.append(
@@ -326,7 +322,7 @@ def test_long_features_raise_bayes_and_not_the_ratio() -> None:
     x[long] *= 5.0
     records = mf.Records(x.astype(np.float32), y, classes=2)
     (target,) = train_modules(MLP, records, np.arange(1800)[None] < 600, models=[0], seed=0)
-    mine, asked, is_member = part(records, slice(1200, None)), part(records, slice(1200)), np.arange(1200) < 600
+    mine, asked, is_member = records.only(slice(1200, None)), records.only(slice(1200)), np.arange(1200) < 600
     share, precision = {}, {}
     for kind in (mf.whitebox.DeepBayes, mf.whitebox.DeepRatio):
         fitted = kind("2", MLP).fit(target, mine, seed=0)
@@ -384,7 +380,7 @@ def test_a_users_own_module_is_attacked_by_naming_its_layers() -> None:
     records = small_images(90)
     recipe = mf.Recipe(model=Named, epochs=20, batch_size=16, learning_rate=5e-3)
     (target,) = train_modules(recipe, records, np.arange(90)[None] < 30, models=[0], seed=0)
-    mine, asked = part(records, slice(60, None)), part(records, slice(60))
+    mine, asked = records.only(slice(60, None)), records.only(slice(60))
     for attack in (
         mf.whitebox.DeepBayes("fc1", recipe),
         mf.whitebox.LayerMeta(("conv2", "fc1"), recipe, partitions=1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import operator
 import os
@@ -195,7 +194,7 @@ def _train_singly(
 def _stackable(recipe: Recipe, records: Records, device: str) -> bool:
     if isinstance(recipe.model, str):
         return recipe.model not in IMAGE_MODELS
-    few = dataclasses.replace(records, x=records.x[:1], y=records.y[:1])
+    few = records.only(slice(1))
     return stacks(fresh(recipe, records, seed=0, model=0), Resident(few, device))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def explain(
         raise ValueError(f"mine is {mine.dtype} {list(mine.shape)}; give bool [records], without record {record}.")
     if proxies < 1:
         raise ValueError(f"proxies={proxies}; compare with at least 1.")
-    own, asked = (replace(records, x=records.x[rows], y=records.y[rows]) for rows in (mine, [record]))
+    own, asked = (records.only(rows) for rows in (mine, [record]))
     part, label = cut_at(target, layer, records), int(records.y[record])
     heads = proxy_heads([part] * proxies, own, np.ones((proxies, len(own)), bool), recipe=recipe, seed=seed)
     x, z = torch.from_numpy(asked.inputs()), features_of(part, asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -32,5 +31,5 @@ def held_out(logits: Iterable[Callable[[Records], Array]], in_mask: Array, recor
     """
     out = np.empty(len(records))
     for logit, out_of_it in zip(logits, ~in_mask, strict=True):
-        out[out_of_it] = logit(replace(records, x=records.x[out_of_it], y=records.y[out_of_it]))
+        out[out_of_it] = logit(records.only(out_of_it))
     return out

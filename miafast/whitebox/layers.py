@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,7 @@ def attack_layers(
     others = np.flatnonzero(~is_member)
     mine = np.zeros(len(records), bool)
     mine[others[permutation(stream(seed, 0, "attacker's records"), len(others))[: len(others) // 2]]] = True
-    own = replace(records, x=records.x[mine], y=records.y[mine])
+    own = records.only(mine)
     fitted = LayerMeta(tuple(layers), recipe, partitions).fit(target, own, seed=seed)
     ratios = [DeepRatio(layer, recipe).fit(target, own, seed=seed) for layer in layers]
     attacks = [*ratios, *fitted.layers.values(), *([fitted] if len(layers) > 1 else [])]
