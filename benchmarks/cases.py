@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.table import Column
 from miafast.bench.timing import Spread, interleaved, ratios
+from miafast.tables import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: Records whose answers are checked against the NumPy truth, where an answer depends on its own record alone.
 CHECKED = 20_000
 

@@ -25,11 +25,11 @@ from benchmarks.cases import CHECKED, Disagreement
 from benchmarks.table import Column, Section
 from miafast.bench.timing import Spread, ratios
 from miafast.ops import dispatch
+from miafast.tables import Array
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[[], Any]
 EAGER = "PyTorch eager"
 AHEAD = 6 * 10**9  # bytes written before what is timed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from miafast import Recipe, Records
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def train_one(

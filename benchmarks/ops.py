@@ -21,8 +21,8 @@ from miafast.ops.neighbour_share import neighbour_share
 from miafast.ops.rmia import rmia
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import tpr_at
+from miafast.tables import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
 
 

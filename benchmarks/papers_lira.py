@@ -19,8 +19,7 @@ from benchmarks.table import Column, Section
 from miafast.attacks import ATTACKS, ON_DEMAND, AttackR
 from miafast.ops.lira_leave_one_out import has_fixed_counts, sides_without
 from miafast.shadow import membership
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True)

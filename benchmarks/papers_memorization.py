@@ -19,9 +19,8 @@ from benchmarks.table import Column, Section
 from miafast.attacks import Gap
 from miafast.memorization import influence, memorization, memorization_and_separation
 from miafast.separation import separation
-from miafast.tables import Signals
+from miafast.tables import Array, Signals
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MNIST = mf.Recipe(hidden=(128,), batch_size=64, epochs=15)
 DATA = {
     **{name: papers_lira.DATA[name] for name in ("location30", "cifar100")},

@@ -16,8 +16,7 @@ from benchmarks import papers_synthesis
 from benchmarks.papers import drawn, kept, mean_interval, shrunk, there
 from benchmarks.table import Column, Section
 from miafast.attacks import Shokri
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True)

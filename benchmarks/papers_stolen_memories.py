@@ -25,10 +25,10 @@ from benchmarks.table import Column, Section
 from miafast.attacks import Sablayrolles
 from miafast.shadow import train_modules
 from miafast.shadow.private_module import train_privately
+from miafast.tables import Array
 from miafast.whitebox import DeepBayes, DeepGeneral, DeepRatio, LayerMeta, LinearBayes, LinearGeneral
 from miafast.whitebox.linear import Linear, against, halvings, linear_of
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Score = Callable[[mf.Records], Array]
 Repeated = tuple[dict[str, dict[str, float]], float]
 CLASSES, FEATURES, SPREAD = 10, 75, 0.15

@@ -13,8 +13,8 @@ from benchmarks.table import Column
 from miafast import synthesis
 from miafast.attacks import Shokri
 from miafast.shadow import Models, membership, train
+from miafast.tables import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 SHADOWS, REPETITIONS = 10, 5
 
 #: Purchase: precision, and recall of the model-based attack; Location has the noisy shadows only, as a figure.

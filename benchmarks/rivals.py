@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 from torch.nn import functional
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def torch_phi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,7 @@ from miafast.bench.throughput import bits
 from miafast.bench.timing import Spread, interleaved, ratios
 from miafast.collect import measure
 from miafast.shadow import membership, recipe_for, stack_size, train
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from miafast.noise import normals
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 #: Inputs [batch, ...] float32 to class indices [batch].
 Predict = Callable[[Array], Array]

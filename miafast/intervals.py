@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array
 
 
 def normals(seed: int, record: int, purpose: str, shape: tuple[int, ...]) -> Array:

@@ -12,8 +12,7 @@ import numpy as np
 from miafast.intervals import Design, auc_interval, design_effect, tpr_interval
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import allowed_false_positives, tpr_at
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True, eq=False)

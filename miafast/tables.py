@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array as Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,7 @@ import numpy as np
 
 from miafast.attacks.shapes import find_not_finite, with_queries
 from miafast.ops.lira import check_choice
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 HEADS = ("gaussian", "pinball")
 LEARNERS = ("boosting", "linear")

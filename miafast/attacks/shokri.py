@@ -15,8 +15,7 @@ from miafast.ops.lira import check_choice
 from miafast.ops.lira_leave_one_out import has_fixed_counts
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.mlp_steps import MlpState, mlp_steps
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 MODELS = ("mlp", "logistic", "boosting")
 FEATURES = ("sorted", "raw")

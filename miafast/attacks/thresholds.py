@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def delta_of_mu(mu: Any, epsilon: Any) -> Array:

@@ -11,8 +11,7 @@ import numpy as np
 from miafast.epsilon.one_run import f_dp_one_run, one_run
 from miafast.epsilon.rates import Counts, bayesian, clopper_pearson, gaussian
 from miafast.epsilon.threshold import best_threshold, counts_at, halves, hull
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 _RATES: dict[str, Callable[..., Array]] = {
     "clopper-pearson": clopper_pearson, "gdp": gaussian, "bayesian": bayesian,

@@ -9,8 +9,7 @@ import numpy as np
 from miafast.epsilon.gaussian import epsilon_of_mu
 from miafast.epsilon.search import largest_rejected
 from miafast.ops.f_dp_excess import f_dp_excess
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def one_run(right: Any, *, guesses: int, canaries: int, delta: float, alpha: float, copies: int = 1) -> Array:

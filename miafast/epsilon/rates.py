@@ -14,8 +14,7 @@ import numpy as np
 from miafast.epsilon.gaussian import epsilon_of_mu
 from miafast.epsilon.search import largest_rejected
 from miafast.intervals import clopper_pearson as proportion_bounds
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 @dataclass(frozen=True, eq=False)

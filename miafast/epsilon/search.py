@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
+
 Rejects = Callable[[Array, Array], Array]  # (epsilon [audits], delta [audits]) -> bool [audits]
 
 _LARGEST = 500.0  # exp of it, squared, still is a double

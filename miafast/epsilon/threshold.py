@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from miafast.epsilon.rates import Counts, clopper_pearson
 from miafast.ops.roc_counts import roc_counts
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def counts_at(scores: Array, is_member: Array, threshold: float) -> Counts:

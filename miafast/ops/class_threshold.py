@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from miafast.ops.difficulty import check_against_shadow
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.left_out import counterparts
 from miafast.ops.lira import check_array
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _contract(target: Array | None, shadow: Array, in_mask: Array, labels: Array) -> None:

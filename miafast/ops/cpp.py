@@ -10,7 +10,7 @@ import numpy as np
 
 import miafast._native as _native
 from miafast.ops import lira_tables
-from miafast.ops.dispatch import BFLOAT16, as_float, result_dtype
+from miafast.ops.dispatch import BFLOAT16, Array, as_float, result_dtype
 from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.logit_confidence import check_label_range
 from miafast.ops.mlp_confidence import layers
@@ -22,7 +22,6 @@ from miafast.ops.signals import LogitSignals, empty_signals
 from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
 
-Array = np.ndarray[Any, np.dtype[Any]]
 HUGE_PAGE = 1 << 21  # bytes
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.left_out import left_out, without
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
 from miafast.ops.lira_leave_one_out import check_leave_one_out
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def check_against_shadow(target: Array | None, shadow: Array, in_mask: Array, mode: str) -> None:

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import op
+from miafast.ops.dispatch import Array, op
 from miafast.ops.mlp_confidence import check_widths, layers
 from miafast.ops.mlp_steps import check_whole, mix
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 SAMPLING, NOISE, CANARIES = range(3)  # purposes of draws
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import op
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array, op
 
 
 def _contract(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.lira import check_floating
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _contract(loss: Array, noisy_loss: Array) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from miafast.ops.dispatch import Array
 from miafast.ops.lira_leave_one_out import has_fixed_counts
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class LeftOut(NamedTuple):

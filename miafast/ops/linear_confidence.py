@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
 from miafast.ops.logit_confidence import check_label_range, phi_of
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Confidence(NamedTuple):

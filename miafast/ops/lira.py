@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, Outline, as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, Array, Outline, as_float, op, result_dtype
 from miafast.ops.student_t import log_student_cdf, log_student_density
 from miafast.ops.variance_prior import (
     VARIANCES,
@@ -20,8 +20,6 @@ from miafast.ops.variance_prior import (
     shrink,
     shrunken_prior,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MODES = ("online", "offline")
 CENTERS = ("mean", "median")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.lira import Side, contract, describe, fit_prior, predictive_variance, total_prior
 from miafast.ops.lira_leave_one_out import contract as leave_one_out_contract, has_fixed_counts, sides_without
 from miafast.ops.student_t import log_student_cdf
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: R becomes (1 - ridge) R + ridge I: queries that always agree have a singular R.
 CORRELATION_RIDGE = 1e-4

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import Outline, as_float, op, result_dtype
+from miafast.ops.dispatch import Array, Outline, as_float, op, result_dtype
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
 from miafast.ops.lira_leave_one_out import check_leave_one_out, has_fixed_counts, sides_without
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _check(in_mask: Array, mode: str, variance: str, *, left_out: int) -> None:

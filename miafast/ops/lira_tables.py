@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from miafast.ops.dispatch import Array
 from miafast.ops.student_t import log_beta_with_half
 from miafast.ops.variance_prior import LogMoments, Prior, no_prior, pooled_prior, shrunken_prior
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Variance rule -> what a kernel adds up (csrc/lira.h, Moments).
 POOLING = {"per-record": "none", "pooled": "squares", "shrunken": "log_squares", "total": "total"}

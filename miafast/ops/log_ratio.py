@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.lira import MODES, check_choice, check_shadow, check_target
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class LogMean(NamedTuple):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import op, result_dtype
+from miafast.ops.dispatch import Array, op, result_dtype
 from miafast.ops.left_out import left_out, without
 from miafast.ops.lira_leave_one_out import check_leave_one_out
 from miafast.ops.log_ratio import LogMean, check_log_ratio, log_counts, log_p, ratio_to, scaled
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _contract(

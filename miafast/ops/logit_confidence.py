@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, as_float, op, result_dtype
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
 
 
 def check_logits_and_labels(logits: Array, labels: Array) -> None:

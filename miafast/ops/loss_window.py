@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import Outline, as_float, op, result_dtype
+from miafast.ops.dispatch import Array, Outline, as_float, op, result_dtype
 from miafast.ops.left_out import counterparts
 from miafast.ops.lira import check_floating
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Where a window may begin and end: 0, four losses a decade from 1e-8 to 100, infinity.
 EDGES = np.concatenate([[0.0], np.logspace(-8, 2, 41), [np.inf]])

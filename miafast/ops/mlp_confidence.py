@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.linear_confidence import Confidence, check_floating, check_labels, confidence_of
 from miafast.ops.logit_confidence import check_label_range
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def check_widths(widths: Sequence[int]) -> None:

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import op
+from miafast.ops.dispatch import Array, op
 from miafast.ops.mlp_confidence import check_widths
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class MlpState(NamedTuple):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
 from miafast.ops.lira import check_floating
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _BLOCK = 64  # records held against the references at once: the block stays in cache
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from miafast.ops.difficulty import check_against_shadow, loss_of
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.left_out import LeftOut, left_out, of_left_out, without
 from miafast.ops.lira import check_choice
 from miafast.ops.variance_prior import VARIANCE_FLOOR
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 SMOOTHS = ("none", "linear", "loss", "logit")
 

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.lira import check_floating
 from miafast.ops.rmia import check_columns
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _contract(phi: Array, population: Array, *, columns: Any = None) -> None:

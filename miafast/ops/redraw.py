@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import op
+from miafast.ops.dispatch import Array, op
 from miafast.ops.mlp_steps import mix
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 GOLDEN = 0x9E3779B1
 

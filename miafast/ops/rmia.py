@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import Outline, as_float, op, result_dtype
+from miafast.ops.dispatch import Array, Outline, as_float, op, result_dtype
 from miafast.ops.lira import check_floating
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Pairs that the matrix holds at once.
 _BLOCK = 1 << 22

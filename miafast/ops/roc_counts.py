@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, as_float, op, result_dtype
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
 
 
 class RocCounts(NamedTuple):

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import as_float, op, result_dtype
+from miafast.ops.dispatch import Array, as_float, op, result_dtype
 from miafast.ops.logit_confidence import (
-    Array,
     check_label_range,
     check_logits_and_labels,
     of_label,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array
 
 _TAIL = -2.0  # below it a continued fraction, which converges fast there and never underflows
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.ops.dispatch import Outline, as_float, op
-from miafast.ops.roc_counts import Array, check_scores, refuse_nan
+from miafast.ops.dispatch import Array, Outline, as_float, op
+from miafast.ops.roc_counts import check_scores, refuse_nan
 
 
 def allowed_false_positives(fprs: Any, non_members: int) -> Array:

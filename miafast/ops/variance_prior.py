@@ -12,11 +12,11 @@ shrunken       d0, s0² by matching the moments of log s² over the records (Smy
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.ops.dispatch import Array
 
 VARIANCES = ("per-record", "pooled", "shrunken", "total")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from miafast.shadow.random import Array, stream, uniform
+from miafast.shadow.random import stream, uniform
+from miafast.tables import Array
 
 SHIFT = 4  # pixels each way at most
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from miafast.shadow.random import Array, permutation, stream
+from miafast.shadow.random import permutation, stream
 from miafast.shadow.recipe import Recipe
+from miafast.tables import Array
 
 
 def batch_size_for(recipe: Recipe, in_count: int) -> int:

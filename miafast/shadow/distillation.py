@@ -11,11 +11,10 @@ from torch import nn
 from miafast.progress import Silent
 from miafast.shadow.models import wrap
 from miafast.shadow.modules import flattened
-from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe, TrainFunction
 from miafast.shadow.resident import Resident
 from miafast.shadow.single import train_singly
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 
 def distilled(recipe: Recipe, target: Any) -> TrainFunction:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from miafast.shadow.random import Array, stream, uniform
+from miafast.shadow.random import stream, uniform
+from miafast.tables import Array
 
 _BLOCK = 1 << 22  # draws held at once
 

@@ -12,9 +12,9 @@ from miafast.progress import Progress
 from miafast.shadow.batches import Batches
 from miafast.shadow.modules import widths
 from miafast.shadow.private import flat_inputs
-from miafast.shadow.random import Array, dropout_bases
+from miafast.shadow.random import dropout_bases
 from miafast.shadow.recipe import Recipe
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 _BLOCK_WORK = 2e10  # floating-point operations per model at a time: well below a second, so that Ctrl-C is heard
 

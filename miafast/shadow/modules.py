@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from miafast.ops.mlp_steps import dropout_keys
-from miafast.shadow.random import Array, dropout_bases, integer
+from miafast.shadow.random import dropout_bases, integer
 from miafast.shadow.recipe import Recipe, factory_arguments
+from miafast.tables import Array
 
 
 class Dropout(nn.Module):  # type: ignore[misc]

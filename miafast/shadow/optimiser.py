@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from miafast.shadow.capture import kernels_run_on
-from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
+from miafast.tables import Array
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from miafast.shadow.capture import kernels_run_on
-from miafast.shadow.random import Array, stream
+from miafast.shadow.random import stream
+from miafast.tables import Array
 
 _LARGEST = 2**63 - 1
 _HALF = 0xFFFFFFFF

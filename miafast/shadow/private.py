@@ -11,8 +11,8 @@ import numpy as np
 
 from miafast.ops.dp_sgd_steps import dp_sgd_steps
 from miafast.progress import Progress
-from miafast.shadow.random import Array, stream, uniform
-from miafast.tables import Records
+from miafast.shadow.random import stream, uniform
+from miafast.tables import Array, Records
 
 #: Mistakes seen in real implementations, to see an audit find them.
 MISTAKES = ("none", "noise over batch size", "clips after averaging", "no noise in the last batch")

@@ -13,10 +13,10 @@ from torch import nn
 from miafast.shadow.augment import Augment
 from miafast.shadow.batches import batch_size_for, learning_rates, steps_for
 from miafast.shadow.modules import DropoutKeys, build, torch_seeded
-from miafast.shadow.random import Array, integer, stream, uniform
+from miafast.shadow.random import integer, stream, uniform
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 
 def train_privately(

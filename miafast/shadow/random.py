@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from miafast.tables import Array
 
 
 def stream(seed: int, model: int, purpose: str) -> np.random.Philox:

@@ -16,11 +16,11 @@ from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.models import Models, wrap
 from miafast.shadow.modules import DropoutKeys, build, dropout_names, torch_seeded
 from miafast.shadow.optimiser import Leaf, Optimiser
-from miafast.shadow.random import Array, integer
+from miafast.shadow.random import integer
 from miafast.shadow.recipe import Recipe, TrainFunction
 from miafast.shadow.resident import Resident
 from miafast.shadow.steps import Steps
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 #: Models trained side by side on a CUDA device, on a stream each: while one waits for memory the other computes.
 PLACES = 2

@@ -20,10 +20,10 @@ from miafast.shadow.capture import kernels_run_on
 from miafast.shadow.mlp_gradient import mlp_gradient
 from miafast.shadow.modules import DropoutKeys, flattened
 from miafast.shadow.optimiser import Leaf, Optimiser
-from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
 from miafast.shadow.steps import Step, Steps
+from miafast.tables import Array
 
 #: Modules that would be wrong (shared running statistics) or slow (grouped convolution) in a stack.
 _ALONE = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.RNNBase, nn.MultiheadAttention)

@@ -14,9 +14,9 @@ from miafast.shadow.capture import WARM_UPS, captured
 from miafast.shadow.modules import DropoutKeys
 from miafast.shadow.optimiser import corrections
 from miafast.shadow.order import Order
-from miafast.shadow.random import Array
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
+from miafast.tables import Array
 
 #: Takes a step with x [models, batch, ...], y [models, batch], dropout keys [models, layers], rates [models] and the
 #: optimiser's corrections [2].

@@ -10,11 +10,11 @@ from torch import nn
 
 from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.modules import torch_seeded
-from miafast.shadow.random import Array, permutation, stream
+from miafast.shadow.random import permutation, stream
 from miafast.shadow.recipe import Recipe
 from miafast.shadow.resident import Resident
 from miafast.shadow.single import Place, fresh
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 #: The share of the IN records that is not trained on but watched.
 HELD_OUT = 0.1

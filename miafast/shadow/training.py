@@ -22,12 +22,11 @@ from miafast.shadow.batches import batch_size_for, steps_for
 from miafast.shadow.mlp import train_mlps
 from miafast.shadow.models import Models, join, wrap
 from miafast.shadow.modules import flattened, widths
-from miafast.shadow.random import Array
 from miafast.shadow.recipe import IMAGE_MODELS, Recipe, TrainFunction, check_train_function
 from miafast.shadow.resident import Resident
 from miafast.shadow.single import fresh, train_singly, train_with
 from miafast.shadow.stacked import Stack, stacks, train_stack
-from miafast.tables import Records
+from miafast.tables import Array, Records
 
 _STACK_BYTES = 16 << 30  # that weights, gradients, moments and batches of a stack may take on a device
 
