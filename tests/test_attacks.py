@@ -165,6 +165,13 @@ def test_bad_input_is_refused_with_its_remedy(attack: object, shadow: object, in
         attack.score_all(shadow, in_mask)
 
 
+@pytest.mark.parametrize("backend", ["cpp", "numpy"])
+def test_a_matrix_is_an_array_of_its_numbers(backend: str) -> None:
+    with mf.backend(backend):
+        found = mf.LiRA().score_all(PHI, IN_MASK.view(np.matrix))
+        np.testing.assert_array_equal(found, mf.LiRA().score_all(PHI, IN_MASK))
+
+
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no numbers here are longer than float64")
 def test_numbers_longer_than_float64_are_refused() -> None:
     with pytest.raises(

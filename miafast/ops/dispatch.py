@@ -281,8 +281,12 @@ def _to_host(value: Any) -> Any:
         if value.dtype == torch.bfloat16:
             return value.view(torch.uint16).numpy().view(BFLOAT16)
         return value.numpy()
-    if kind == "numpy" and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):
-        raise ValueError("an array is masked, which no op heeds; give .filled(...) or drop the records in question.")
+    if kind == "numpy" and type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise ValueError(
+                "an array is masked, which no op heeds; give .filled(...) or drop the records in question."
+            )
+        value = np.asarray(value)  # np.matrix would keep two axes
     if kind == "numpy" and value.dtype.isbuiltin != 1 and value.dtype.name == "bfloat16":  # a name takes 10 µs
         return value.view(BFLOAT16)
     return value

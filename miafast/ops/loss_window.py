@@ -6,7 +6,7 @@ import numpy as np
 
 from miafast.ops.dispatch import Array, Outline, as_float, op, result_dtype
 from miafast.ops.left_out import counterparts
-from miafast.ops.lira import check_floating
+from miafast.ops.lira import check_array, check_floating
 
 #: Where a window may begin and end: 0, four losses a decade from 1e-8 to 100, infinity.
 EDGES = np.concatenate([[0.0], np.logspace(-8, 2, 41), [np.inf]])
@@ -18,6 +18,7 @@ STEPS = 100
 def _contract(loss: Array, ratio: Array, in_mask: Array, *, fpr: float, leave_one_out: bool) -> None:
     check_floating("loss", loss)
     check_floating("ratio", ratio)
+    check_array("in_mask", in_mask)
     if loss.ndim != 2 or ratio.shape != loss.shape or in_mask.shape != loss.shape or in_mask.dtype != np.bool_:
         raise ValueError(
             f"loss has shape {loss.shape}, ratio {ratio.shape}, in_mask {in_mask.shape} of {in_mask.dtype}; "
