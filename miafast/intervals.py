@@ -30,6 +30,7 @@ class Design:
 
 def tpr_interval(
     true_positives: Callable[[Array], Array],
+    largest_step: Callable[[Array, Array], Array],
     members: int,
     non_members: int,
     *,
@@ -40,9 +41,11 @@ def tpr_interval(
 ) -> tuple[Array, Array]:
     """Bounds of the true TPR at each true FPR.
 
-    true_positives(k) says how many members are found with at most k false positives (0 for k < 0). The number of
-    non-members above the true threshold is Binomial(non_members, fpr), whatever the scores' distribution: its
-    quantiles bracket the threshold between two ranks, exactly. The members' bounds are Clopper and Pearson's.
+    true_positives(k) says how many members are found with at most k false positives (0 for k < 0), largest_step(j, k)
+    the most that one threshold adds between j and k. The number of non-members above the true threshold is
+    Binomial(non_members, fpr), whatever the scores' distribution: its quantiles bracket the threshold between two
+    ranks, exactly. The members' bounds are Clopper and Pearson's. Where scores tie the TPR moves in steps, and what a
+    step moves it is added in full: a bound that is one step away is a proportion with noise of its own.
 
     Source: Zou and Donner 2008, "Construction of confidence limits about effect measures", equations 8 and 9 (MOVER);
     Clopper and Pearson 1934; Kish 1965, "Survey Sampling", section 8.2 (design effect).
@@ -52,19 +55,36 @@ def tpr_interval(
     scale = non_members / effective
     fewest = np.floor(scale * _binomial_quantile(tail, effective, fprs)).astype(np.int64)
     most = np.ceil(scale * _binomial_quantile(1 - tail, effective, fprs)).astype(np.int64)
-    tpr = true_positives(allowed) / members
-    by_threshold = true_positives(fewest - 1) / members, true_positives(most) / members
-    by_members = clopper_pearson(tpr * members / design.members, members / design.members, tail)
-    down, up = (
-        combine(tpr - by_members[side], tpr - by_threshold[side], design.correlation) for side in range(2)
-    )  # fmt: skip
+    tpr, ends = true_positives(allowed) / members, (fewest - 1, most)
+    steps = largest_step(fewest - 1, allowed), largest_step(allowed, most)
+
+    def distance(side: int) -> Array:
+        """From the estimate to the lower (0) or the upper (1) bound."""
+        at_end = true_positives(ends[side]) / members
+        step = np.maximum(0, steps[side] - 1) / members
+        noise, noise_at_end = (
+            np.abs(share - clopper_pearson(share * members / design.members, members / design.members, tail)[side])
+            for share in (tpr, at_end)
+        )
+        by_members = np.where(step > 0, np.maximum(noise, noise_at_end), noise)
+        return combine(by_members, np.abs(tpr - at_end), design.correlation, step=step)
+
+    down, up = distance(0), distance(1)
     return np.maximum(0.0, tpr - down), np.minimum(1.0, tpr + up)
 
 
-def combine(one: Array, other: Array, correlation: Array | float) -> Array:
-    """Distance to the bound of a sum of two noises from the distances that each alone would give."""
-    one, other = np.abs(one), np.abs(other)
-    distance: Array = np.sqrt(np.maximum(0.0, one**2 + other**2 - 2 * correlation * one * other))
+def combine(one: Array, other: Array, correlation: Array | float, *, step: Array) -> Array:
+    """Distance to the bound of a sum of two noises from the distances that each alone would give.
+
+    As standard errors are added, but for the part ``step`` of the other distance, which is added in full.
+
+    >>> float(combine(np.array(3.0), np.array(4.0), 0.0, step=np.array(0.0)))
+    5.0
+    >>> float(combine(np.array(3.0), np.array(4.0), 0.0, step=np.array(4.0)))
+    7.0
+    """
+    together = np.minimum(step - correlation * other, other) * one
+    distance: Array = np.sqrt(np.maximum(0.0, one**2 + other**2 + 2 * together))
     return distance
 
 

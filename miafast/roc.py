@@ -103,6 +103,7 @@ class Roc:
         allowed = self._allowed(fprs)
         return tpr_interval(
             self._found,
+            self._largest_step,
             self.members,
             self.non_members,
             fprs=_rates(fprs),
@@ -194,6 +195,13 @@ class Roc:
     def _found(self, allowed: Array) -> Array:
         """Members found with at most so many false positives; 0 where even none are too many."""
         return cast(Array, np.where(allowed < 0, 0, self.true_positives[self._point(np.maximum(allowed, 0))]))
+
+    def _largest_step(self, low: Array, high: Array) -> Array:
+        """The most members that one threshold adds from at most ``low`` to at most ``high`` false positives."""
+        steps = np.append(np.diff(self.true_positives), 0)
+        begin, end = (self._point(np.maximum(each, 0)) * (each >= 0) for each in (low, high))
+        largest = np.maximum.reduceat(steps, np.stack([begin, end], axis=-1).ravel())[::2].reshape(begin.shape)
+        return cast(Array, np.where(begin < end, largest, 0))
 
     def _design(self, allowed: Array) -> Design:
         """What the dependence within records costs at each FPR's threshold."""

@@ -302,6 +302,20 @@ def test_intervals_cover_closely(
     _check_binormal(members, non_members, shift, scale, fprs, repeats=4000, least=0.938)
 
 
+@pytest.mark.parametrize(("each", "levels", "fpr"), [(500, 5, 0.2), (500, 7, 0.15), (500, 7, 0.3), (3000, 33, 0.15)])
+def test_intervals_cover_where_scores_tie(each: int, levels: int, fpr: float) -> None:
+    """Normal scores of so many levels, equally likely for non-members: one step of the ROC decides."""
+    draw, is_member = np.random.default_rng(13), np.arange(2 * each) < each
+    edges = stats.norm.ppf(np.arange(1, levels) / levels)
+    tpr = float(stats.norm.sf(edges - 1.0)[stats.norm.sf(edges) <= fpr + 1e-9].max())
+    covers = []
+    for _ in range(300):
+        scores = np.digitize(draw.normal(size=2 * each) + is_member, edges)
+        low, high = mf.roc(scores, is_member).interval(fpr)
+        covers.append(low <= tpr <= high)
+    assert np.mean(covers) >= 0.91
+
+
 def own_vulnerability(draw: np.random.Generator, targets: int, records: int) -> tuple[np.ndarray, np.ndarray]:
     """Records leak each in their own measure."""
     is_member = draw.random((targets, records)) < 0.5
