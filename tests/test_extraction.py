@@ -270,7 +270,9 @@ def test_attacks_find_sequences_that_language_models_trained_on_and_nothing_wher
 
     def signals(trained: bool) -> mf.Signals:
         models = (
-            train_small(rows[mask[number]], vocabulary=6, width=24, epochs=25 if trained else 0, rate=1e-2, seed=number)
+            train_small(rows[mask[number]], vocabulary=6, width=24, epochs=25, rate=1e-2, seed=number)
+            if trained
+            else SmallLanguageModel(6, width=24, seed=number)
             for number in range(12)
         )
         return language_signals(models, rows, mask)
