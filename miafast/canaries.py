@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from miafast.tables import Array, Records
@@ -37,17 +39,13 @@ def make_canaries(records: Records, count: int = 1, *, kind: str = "random", see
         low, high = records.x.min(), records.x.max()
         shares = _spread(count, x=records.x) if kind == "blank" else random.random((count, *records.shape))
         x = (float(low) + shares * (float(high) - float(low))).astype(records.x.dtype)
-    return Records(
-        x, labels, records.classes, name=f"{kind} canaries", scale=records.scale, shift=records.shift
-    )  # fmt: skip
+    return replace(records, x=x, y=labels, name=f"{kind} canaries")
 
 
 def joined(records: Records, canaries: Records) -> Records:
     """The pool with the canaries behind it."""
-    return Records(
-        np.concatenate([records.x, canaries.x]), np.concatenate([records.y, canaries.y]), records.classes,
-        name=records.name, scale=records.scale, shift=records.shift, class_names=records.class_names,
-    )  # fmt: skip
+    x, y = np.concatenate([records.x, canaries.x]), np.concatenate([records.y, canaries.y])
+    return replace(records, x=x, y=y)
 
 
 def _spread(count: int, *, x: Array) -> Array:

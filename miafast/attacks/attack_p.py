@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from miafast.attacks.shapes import with_queries
+from miafast.attacks.shapes import population_columns, with_queries
 from miafast.attacks.unscored import explain_nan
 from miafast.ops.population_share import population_share
 
@@ -51,18 +51,10 @@ def _shares(name: str, phi: Any, population: Any) -> Any:
         population = np.asarray(population)
     outside = population is not None and "float" in str(population.dtype)
     columns = None
-    if not outside:
-        columns = np.arange(phi.shape[-2]) if population is None else np.asarray(population)
-        if (
-            columns.ndim != 1
-            or columns.dtype.kind not in "iu"
-            or (columns >= phi.shape[-2]).any()
-            or (columns < 0).any()
-        ):
-            raise ValueError(
-                f"population has shape {columns.shape}, dtype {columns.dtype}; give phi of other records, or indices "
-                f"of records from 0 to {phi.shape[-2] - 1}."
-            )
+    if population is None:
+        columns = np.arange(phi.shape[-2])
+    elif not outside:
+        columns = population_columns(population, phi.shape[-2])
     others = population if outside else phi[..., columns, 0]
     scores = population_share(phi, others, columns=columns)
     explain_nan(scores, population=others, **{name: phi})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from miafast.attacks.bayes_score import offline_instead, ratio_words
-from miafast.attacks.shapes import with_queries
+from miafast.attacks.shapes import population_columns, with_queries
 from miafast.attacks.unscored import explain_nan
-from miafast.ops.dispatch import device_of
 from miafast.ops.lira import check_choice
 from miafast.ops.log_ratio import check_log_ratio, log_ratio
 from miafast.ops.log_ratio_leave_one_out import log_ratio_leave_one_out
@@ -138,9 +138,7 @@ class RMIA:
         members = int(in_mask[target].sum())
         if members in (0, len(in_mask[target])):
             raise ValueError(f"target={target} is a shadow without {'OUT' if members else 'IN'} records; take another.")
-        tried = [replace(self, offline_a=a) for a in GRID]
-        found = [auc_of(each.score_all(shadow, in_mask)[target], in_mask[target]) for each in tried]
-        return tried[max(range(len(tried)), key=lambda which: (found[which], which))]
+        return best_of_grid(self, lambda attack: attack.score_all(shadow, in_mask)[target], in_mask[target])
 
     def _shares(self, ratio: Any, others: Any, population: Any, signals: dict[str, Any]) -> Any:
         """From log ratios [..., records, queries]; ``others`` are those of a population outside the pool."""
@@ -153,7 +151,7 @@ class RMIA:
         elif population is None:
             against, columns = ratio[..., 0], np.arange(records)
         else:
-            columns = _columns(population, records)
+            columns = population_columns(population, records)
             against = ratio[..., columns, 0]
         scores = rmia(ratio, against, gamma=self.gamma, columns=columns)
         explain_nan(scores, remedy=offline_instead(self.mode), **signals)
@@ -179,22 +177,14 @@ def _nowhere_in(shadow: Any) -> Any:
     return (first == first) & (first != first)
 
 
-def _columns(population: Any, records: int) -> Any:
-    """Columns of the pool as integers [population]."""
-    if device_of(population) not in (None, "cpu"):
-        raise ValueError(f"population is on {device_of(population)}; give column indices in main memory.")
-    columns = np.asarray(population)
-    if columns.ndim != 1 or columns.size == 0 or columns.dtype.kind not in "iu":
-        raise ValueError(
-            f"population has dtype {columns.dtype} and shape {columns.shape}; give column indices (np.flatnonzero of a "
-            f"mask), integers from 0 to {records - 1}, or a pair (target, shadow) of other records' phi."
-        )
-    if columns.min() < 0 or columns.max() >= records:
-        raise ValueError(f"population holds {columns.min()} … {columns.max()}; columns go from 0 to {records - 1}.")
-    return columns
+def best_of_grid(attack: RMIA, scores_of: Callable[[RMIA], Any], is_member: Any) -> RMIA:
+    """The attack with the a of `GRID` whose scores [records] find members best, by AUC; ties go to the largest."""
+    return max(
+        (replace(attack, offline_a=a) for a in reversed(GRID)), key=lambda each: _auc(scores_of(each), is_member)
+    )
 
 
-def auc_of(scores: Any, is_member: Any) -> float:
+def _auc(scores: Any, is_member: Any) -> float:
     """Area under the ROC of the records that have a score."""
     known = scores == scores
     counts = roc_counts(scores[known], is_member[known])

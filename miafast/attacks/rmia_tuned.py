@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from miafast.attacks.rmia import GRID, RMIA, auc_of
+from miafast.attacks.rmia import RMIA, best_of_grid
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ class TunedRMIA:
         if len(both) == 0 or len(shadow) < 2:
             raise ValueError("in_mask has no shadow with IN and OUT records to tune on; train more models.")
         rest = np.arange(len(shadow)) != both[0]
-        tried = [replace(self.attack, offline_a=a) for a in GRID]
-        aucs = [auc_of(each.score(shadow[both[0]], shadow[rest], in_mask[rest]), in_mask[both[0]]) for each in tried]
-        return tried[max(range(len(tried)), key=lambda which: (aucs[which], which))]
+        return best_of_grid(
+            self.attack, lambda attack: attack.score(shadow[both[0]], shadow[rest], in_mask[rest]), in_mask[both[0]]
+        )

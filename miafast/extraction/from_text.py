@@ -80,15 +80,14 @@ class Exposed:
 
 
 def expose(
-    text: str, form: str, *, copies: Sequence[int] = (0, 1, 10), width: int = 64, epochs: int = 10, context: int = 64,
-    seed: int = 0,
+    text: str, form: str, *, copies: Sequence[int] = (0, 1, 10), width: int = 64, epochs: int = 10, seed: int = 0
 ) -> Exposed:  # fmt: skip
     """Put random secrets into a text, train a small language model on it, and measure how far it knows them.
 
     Args:
         form: what a secret looks like, with ``#`` for every random digit: "my pin is ####. ".
         copies: how often each canary, a secret of its own, goes into the text between two words; 0 is a control.
-        width, epochs, context: of the model, see `train_small`.
+        width, epochs: of the model, see `train_small`.
 
     Raises ValueError for a form without ``#`` or with fewer digits than canaries need, negative copies, a short text.
 
@@ -105,9 +104,7 @@ def expose(
     secrets = _different(bits, len(copies), digits)
     planted = _planted(text, [_filled(form, each) for each in secrets], copies, seed=seed)
     code = Characters(planted + form + "0123456789")
-    model = train_small(
-        np.array(code.encode(planted)), vocabulary=len(code), width=width, epochs=epochs, context=context, seed=seed
-    )
+    model = train_small(np.array(code.encode(planted)), vocabulary=len(code), width=width, epochs=epochs, seed=seed)
 
     def losses(numbers: Sequence[str]) -> np.ndarray:
         return sequence_losses(model, [code.encode(_filled(form, each)) for each in numbers])
@@ -187,7 +184,7 @@ class Extracted:
 
 def extract_from(
     text: str, *, count: int = 200, length: int = 200, run: int = 30, prompt: str | None = None, width: int = 64,
-    epochs: int = 20, batch: int = 16, context: int = 64, temperature: float = 1.0, decay: int = 20, seed: int = 0,
+    epochs: int = 20, temperature: float = 1.0, decay: int = 20, seed: int = 0,
 ) -> Extracted:  # fmt: skip
     """Train a small language model on a text, let it write, and rank what it writes by all six criteria.
 
@@ -196,7 +193,7 @@ def extract_from(
     Args:
         count, length, run, temperature, decay: as for `extract`.
         prompt: what every generated text begins with; by default a paragraph's end, else a line's, else a space.
-        width, epochs, batch, context: as for `train_small`.
+        width, epochs: as for `train_small`, on batches of 16 rows.
 
     >>> extract_from("so it goes " * 40, count=8, length=20, run=10, width=16, epochs=10).found.verbatim.shape
     (8,)
@@ -204,7 +201,7 @@ def extract_from(
     prompt = prompt or next((each for each in ("\n\n", "\n") if each in text), " ")
     code = Characters(text + prompt + text.lower())
     tokens = np.array(code.encode(text))
-    train = partial(train_small, tokens, vocabulary=len(code), epochs=epochs, batch=batch, context=context)
+    train = partial(train_small, tokens, vocabulary=len(code), epochs=epochs, batch=16)
     model, smaller, other = (
         train(width=max(4, each), seed=seed + place) for place, each in enumerate((width, width // 4, width // 2))
     )
