@@ -68,8 +68,9 @@ def neighbour_share(logits: Array, *, radius: float, references: int, leave_one_
 
 
 def features_of(logits: Array) -> tuple[Array, Array]:
-    """float32 [models, records, classes] less their mean over classes, 0 where not finite, and [records] who is."""
-    features = np.array(as_float(logits) if logits.dtype == BFLOAT16 else logits, dtype=np.float32, order="C")
+    """float32 [models, records, classes] less their class mean, 0 where that is not finite, and [records] who is."""
+    with np.errstate(over="ignore"):
+        features = np.array(as_float(logits) if logits.dtype == BFLOAT16 else logits, dtype=np.float32, order="C")
     finite = np.asarray(np.isfinite(features).all(axis=-1))
     features[~finite] = 0.0
     features -= features.mean(axis=-1, keepdims=True)

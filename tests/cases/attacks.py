@@ -80,5 +80,6 @@ def neighbour_share_cases() -> Iterator[Case]:
     odd = logits.copy()
     odd[3, 5, 1], odd[0, 46, 0], odd[:, 8] = np.nan, np.inf, 1.0
     yield Case("not finite", (odd,), options)
+    yield Case("beyond float32", (np.where(np.isinf(odd), 1e39, odd.astype(np.float64)),), options)
     yield Case("float64", (logits.astype(np.float64)[::2, ::3],), options)
     yield Case("bfloat16", (bfloat16(logits),), options)

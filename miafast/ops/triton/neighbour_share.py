@@ -12,8 +12,9 @@ _BLOCK = 1 << 26  # products at once
 
 
 def neighbour_share(logits: Any, *, radius: float, references: int, leave_one_out: bool) -> Any:
-    finite = logits.isfinite().all(-1)
-    features = torch.where(finite[:, :, None], logits.float(), 0.0)
+    features = logits.float()
+    finite = features.isfinite().all(-1)
+    features = torch.where(finite[:, :, None], features, 0.0)
     features = features - features.mean(-1, keepdim=True)
     chosen = _references(features.shape[1], references, logits.device)
     reference = features[:, chosen].mT  # [models, classes, references]
