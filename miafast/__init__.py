@@ -44,4 +44,9 @@ __all__ = [
     "roc", "signals", "truth_serum", "whitebox",
 ]  # fmt: skip
 
-__getattr__ = lazy_names(__name__, _LAZY, purpose="running models")
+if not TYPE_CHECKING:  # so that a type checker knows these names and no others
+    __getattr__ = lazy_names(__name__, _LAZY, purpose="running models")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

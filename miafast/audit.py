@@ -97,6 +97,7 @@ def audit(
     0.02...
     """
     if white_box is not None:
+        white_box = (white_box,) if isinstance(white_box, str) else white_box
         attack = _beside_white_box(target, recipe, records, white_box, is_member, attack)
     plan = make_plan(
         records, recipe, attack=attack, target=target, is_member=is_member, shadows=shadows, membership=membership,

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from miafast.ops.signals import LogitSignals
 
 #: One number per query, all from one pass over the logits: see `miafast.ops.signals`.
 OF_LOGITS = LogitSignals._fields
 
+#: So many rows of non-negative logits do not all sum to 1 by chance.
+FEWEST_ROWS = 8
+
 Layout = dict[str, tuple[int, ...]]  # signal -> its axes after models and records
+
+
+def refuse_probabilities(name: str, logits: Any) -> None:
+    """Raise ValueError for [records, ..., classes] (NumPy or tensor) whose rows are all in [0, 1] and sum to 1.
+
+    Taken for logits they would make every attack look weak. A few rows may be so by chance and are let pass.
+
+    >>> import numpy as np
+    >>> refuse_probabilities("the model", np.full((8, 2), 0.5))
+    Traceback (most recent call last):
+    ValueError: the model gives probabilities, not logits; leave out the softmax at its end, or give their logarithms.
+    """
+    if len(logits) >= FEWEST_ROWS and bool((logits >= 0).all()) and bool((abs(logits.sum(-1) - 1) < 1e-3).all()):
+        raise ValueError(
+            f"{name} gives probabilities, not logits; leave out the softmax at its end, or give their logarithms."
+        )
 
 
 def kind_of(name: str) -> str:

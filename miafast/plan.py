@@ -14,7 +14,7 @@ from miafast.attacks.lira import LiRA
 from miafast.attacks.threshold import Threshold
 from miafast.defenses import Defense, answer_of, as_defenses, defended_recipe
 from miafast.guards import Check, before_training
-from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, layout
+from miafast.measurements import OF_LOGITS, Layout, kind_of, layers_of, layout, refuse_probabilities
 from miafast.ops.left_out import beside_balanced
 from miafast.ops.signals import signals as signals_of_logits
 from miafast.queries import Query, check_queries, choose_queries, query_name
@@ -89,6 +89,8 @@ def make_plan(
         raise TypeError(f"records is a {type(records).__name__}; give miafast.Records (miafast.load reads files).")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed!r}; give a whole number >= 0.")
+    if isinstance(shadows, bool) or not isinstance(shadows, (int, np.integer)):
+        raise TypeError(f"shadows={shadows!r}; give a whole number.")
     recipe = recipe_for(records) if recipe is None else recipe
     if isinstance(recipe, Recipe):
         recipe.check(records)
@@ -151,9 +153,13 @@ def compared_attacks(attack: Attack | Sequence[Attack] | None) -> tuple[Attack, 
         (LiRA(),) if attack is None else tuple(attack) if isinstance(attack, Sequence) else (attack,)
     )
     for each in given:
-        if not all(callable(getattr(each, verb, None)) for verb in ("score", "score_all")) or not hasattr(each, "name"):
+        if (
+            isinstance(each, type)
+            or not all(callable(getattr(each, verb, None)) for verb in ("score", "score_all"))
+            or not hasattr(each, "name")
+        ):
             raise TypeError(
-                f"attack={each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or one of your own."
+                f"attack={attack!r}: {each!r} is no attack; give miafast.LiRA(), miafast.Threshold() or your own."
             )
     compared: tuple[Attack, ...] = (LiRA(mode="offline"), Threshold())
     names = [each.name for each in given]
@@ -260,11 +266,14 @@ def _ask_target(
     """Query the user's model, or take its logits [records(, queries), classes]."""
     from miafast.collect import accuracies, measure
 
+    if hasattr(target, "detach"):  # logits in a tensor
+        target = target.detach().cpu().double().numpy()
     if isinstance(target, np.ndarray):
         logits = target if target.ndim == 3 else target[:, None]
         expected = (len(records), len(queries), records.classes)
         if logits.shape != expected:
             raise ValueError(f"target has shape {target.shape}; give logits [records, queries, classes] = {expected}.")
+        refuse_probabilities("target", logits)
         logits = logits if answer is None else answer(logits)
         stats = signals_of_logits(logits.swapaxes(0, 1), records.y)  # [queries, records]
         if not np.isfinite(stats.phi).all():

@@ -13,7 +13,9 @@ import miafast as mf
 from miafast.store import StoreError
 from tests.planted_leak import CLASSES, RECORDS, Model, N, X, train_leaky
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+
+PROBABILITIES = np.full((N, CLASSES), 1 / CLASSES)
 
 
 def never(records: mf.Records, in_indices: np.ndarray, seed: int) -> Model:
@@ -53,12 +55,13 @@ def test_a_recipe_is_trained_and_attacked() -> None:
     assert report.backends["shadow training"] == f"stacked ({report.signals.models} at once)"
 
 
-@pytest.mark.parametrize("form", ["function", "logits", "logits with queries"])
+@pytest.mark.parametrize("form", ["function", "logits", "logits with queries", "tensor"])
 def test_the_users_own_target(form: str) -> None:
     is_member = np.random.default_rng(7).random(N) < 0.5
     model = train_leaky(4.0)(RECORDS, np.flatnonzero(is_member), 99)
     logits = model(RECORDS.inputs())
-    target = {"function": model, "logits": logits, "logits with queries": logits[:, None]}[form]
+    tensor = torch.as_tensor(logits).requires_grad_()
+    target = {"function": model, "logits": logits, "logits with queries": logits[:, None], "tensor": tensor}[form]
     report = mf.audit(RECORDS, train_leaky(4.0), target=target, is_member=is_member, shadows=16)
     assert report.results[0].scores.shape == (N,)
     assert report.results[0].roc.members == is_member.sum()
@@ -114,11 +117,15 @@ def test_one_record_that_no_model_holds_is_marked_and_the_others_are_scored() ->
         ({"seed": -1}, "seed=-1"),
         ({"seed": 0.5}, "seed=0.5"),
         ({"device": "tpu"}, "device='tpu'"),
-        ({"attack": "lira"}, "attack="),
+        ({"attack": "lira"}, "attack='lira': 'l' is no attack"),
+        ({"attack": mf.LiRA}, "LiRA'> is no attack"),
+        ({"shadows": 8.0}, "shadows=8.0"),
         ({"attack": [mf.Threshold(), mf.Threshold()]}, "called the same"),
         ({"is_member": np.zeros(N, bool)}, "without target"),
         ({"target": np.zeros((N, CLASSES))}, "without is_member"),
         ({"target": np.zeros((N, 2)), "is_member": np.arange(N) % 2 == 0}, "target has shape"),
+        ({"target": PROBABILITIES, "is_member": np.arange(N) % 2 == 0}, "target gives probabilities, not logits"),
+        ({"target": lambda x: PROBABILITIES[: len(x)], "is_member": np.arange(N) % 2 == 0}, "gives probabilities"),
         ({"target": np.full((N, CLASSES), np.nan), "is_member": np.arange(N) % 2 == 0}, "NaN"),
         ({"target": np.zeros((N, CLASSES)), "is_member": np.arange(N) % 2}, "is_member .*bool"),
         ({"target": np.zeros((N, CLASSES)), "is_member": np.arange(N - 1) < 9}, "is_member has shape"),

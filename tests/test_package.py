@@ -62,3 +62,17 @@ def test_public_name_explains_itself(name: str) -> None:
 
 def test_types_are_shipped() -> None:
     assert importlib.resources.files("miafast").joinpath("py.typed").is_file()
+
+
+def test_tab_completion_knows_the_public_names_and_no_others() -> None:
+    assert set(dir(mf)) == {*mf.__all__, "__version__"}
+
+
+def test_a_type_checker_refuses_a_name_that_is_not_there(tmp_path: Path) -> None:
+    mypy = pytest.importorskip("mypy.api")
+    script = tmp_path / "script.py"
+    script.write_text("import miafast as mf\nprint(mf.roc, mf.invert, mf.nonsense)\n")
+    said, _, _ = mypy.run([str(script), "--follow-imports=silent", f"--cache-dir={tmp_path}"])
+    assert [line for line in said.splitlines() if str(script) in line] == [
+        f'{script}:2: error: Module has no attribute "nonsense"  [attr-defined]'
+    ]

@@ -469,6 +469,10 @@ def test_an_audit_refuses_layers_before_it_trains() -> None:
         mf.audit(records, recipe, target=Named(), is_member=np.arange(40) < 28, white_box=("fc1",))
     with pytest.raises(TypeError, match=r"need the nn\.Module itself"):
         mf.audit(records, recipe, target=np.zeros((40, 3)), is_member=is_member, white_box=("fc1",))
+    wider = Named()
+    wider.fc1, wider.fc2 = nn.Linear(6 * 3 * 3, 20), nn.Linear(20, 3)
+    with pytest.raises(ValueError, match=r"'fc1' answers \[20\] in the target, \[12\] in the recipe's model"):
+        mf.audit(records, recipe, target=wider, is_member=is_member, white_box="fc1")
     with pytest.raises(TypeError, match=r"need a mf\.Recipe"):
         mf.audit(records, lambda *_: Named(), target=Named(), is_member=is_member, white_box=("fc1",))
 

@@ -31,4 +31,5 @@ __all__ = [
     "generate", "language_signals", "sequence_losses", "token_losses", "train_small", "verbatim_share",
 ]  # fmt: skip
 
-__getattr__ = lazy_names(__name__, _HOME, purpose="asking language models")
+if not TYPE_CHECKING:  # so that a type checker knows these names and no others
+    __getattr__ = lazy_names(__name__, _HOME, purpose="asking language models")

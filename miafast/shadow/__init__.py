@@ -31,4 +31,5 @@ __all__ = [
     "train_private", "train_privately", "work", "wrap",
 ]  # fmt: skip
 
-__getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")
+if not TYPE_CHECKING:  # so that a type checker knows these names and no others
+    __getattr__ = lazy_names(__name__, _HOME, purpose="training and asking models")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from miafast.measurements import refuse_probabilities
 from miafast.ops.linear_confidence import Confidence
 from miafast.ops.logit_confidence import logit_confidence
 from miafast.shadow.resident import Resident
@@ -106,7 +107,7 @@ def wrap(
     tensor) or an object with ``predict_proba`` (called with a NumPy array; logits are the logarithms of what it
     answers, floored at 1e-12). A module is put into evaluation mode.
 
-    Raises TypeError for anything else; `Models.logits` refuses answers of a wrong shape.
+    Raises TypeError for anything else; `Models.logits` refuses answers of a wrong shape, and probabilities.
 
     >>> import numpy as np
     >>> wrap(lambda x: x * 2.0).logits(np.ones((3, 4), np.float32)).shape
@@ -115,7 +116,9 @@ def wrap(
     answer = _answer(model, name)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return checked_logits(answer(x), len(x), classes, name, "cpu")[None]
+        logits = checked_logits(answer(x), len(x), classes, name, "cpu")
+        refuse_probabilities(name, logits)
+        return logits[None]
 
     modules = (lambda: [model]) if isinstance(model, nn.Module) else None
     return Models(1, how, (name,), classes, forward, modules=modules)

@@ -49,4 +49,5 @@ __all__ = [
     "last_layer_gradient_norm",
 ]  # fmt: skip
 
-__getattr__ = lazy_names(__name__, _HOME, purpose="running white-box attacks")
+if not TYPE_CHECKING:  # so that a type checker knows these names and no others
+    __getattr__ = lazy_names(__name__, _HOME, purpose="running white-box attacks")

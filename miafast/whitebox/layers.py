@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from miafast.shadow import Recipe
 from miafast.shadow.modules import architecture, torch_seeded
@@ -15,6 +16,7 @@ from miafast.whitebox.calibration import calibrate, called_members
 from miafast.whitebox.heads import cut_at
 from miafast.whitebox.meta import LayerMeta
 from miafast.whitebox.ratio import DeepRatio
+from miafast.whitebox.slices import Cut
 
 ALPHAS = (0.9, 0.99)
 
@@ -37,9 +39,14 @@ def check_layers(
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is {type(recipe).__name__}; white-box attacks retrain layers and need a mf.Recipe.")
-    check_recipe_layers(recipe, records, layers)
-    for layer in layers:
-        cut_at(target, layer, records)
+    x = torch.from_numpy(records.inputs(slice(2)))
+    for layer, fresh in zip(layers, check_recipe_layers(recipe, records, layers), strict=True):
+        asked, trained = (list(each.features(x).shape[1:]) for each in (cut_at(target, layer, records), fresh))
+        if asked != trained:
+            raise ValueError(
+                f"layer={layer!r} answers {asked} in the target, {trained} in the recipe's model; give the recipe of "
+                "the target's architecture: Recipe(model=...)."
+            )
     others = 0 if is_member is None else int((~np.asarray(is_member)).sum())
     if is_member is not None and others // 2 < recipe.batch_size:
         raise ValueError(
@@ -48,13 +55,12 @@ def check_layers(
         )
 
 
-def check_recipe_layers(recipe: Recipe, records: Records, layers: Sequence[str]) -> None:
-    """Refuse layers that the recipe's model does not have. Raises ValueError naming those there are."""
+def check_recipe_layers(recipe: Recipe, records: Records, layers: Sequence[str]) -> list[Cut]:
+    """The recipe's model, untrained, cut at every layer. Raises ValueError for others, naming those there are."""
     LayerMeta(tuple(layers), recipe)
     with torch_seeded(0):
         fresh = architecture(recipe, records.shape, records.classes)
-    for layer in layers:
-        cut_at(fresh, layer, records)
+    return [cut_at(fresh, layer, records) for layer in layers]
 
 
 def attack_layers(
