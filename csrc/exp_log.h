@@ -32,8 +32,8 @@ inline V exp_of_small(V r) {
 
 // 2^n for whole n within the exponents of normal numbers.
 template <typename V>
-inline V power_of_two(typename Of<V>::SignedV n) {
-    return bits_as<V>((n + typename Of<V>::Signed{Of<V>::bias}) << Of<V>::mantissa);
+inline V power_of_two(typename Of<V>::UnsignedV n) {
+    return bits_as<V>((n + typename Of<V>::Unsigned{Of<V>::bias}) << Of<V>::mantissa);
 }
 
 // Terms of a sum whose largest term is 1: e^x for x <= 0, never below e^-87 (float) or e^-708 (double) so
@@ -91,11 +91,10 @@ inline V exp(V x) {
     const V shifted = x * C::log2_e + C::round;
     const V n = shifted - C::round;
     const V r = x - n * C::ln2_high - n * C::ln2_low;
-    const auto whole = bits_as<typename C::SignedV>(shifted) - bits_as<typename C::Signed>(C::round);
-    const auto even =
-        bits_as<typename C::UnsignedV>(whole + typename C::Signed{2 * C::bias}) >> 1;  // shifts of
-    const auto half =
-        bits_as<typename C::SignedV>(even) - typename C::Signed{C::bias};  // unsigned are the cheap ones
+    // Unsigned: their shifts are the cheap ones, and where x is NaN their sums do not overflow.
+    using U = typename C::Unsigned;
+    const auto whole = bits_as<typename C::UnsignedV>(shifted) - bits_as<U>(C::round);
+    const auto half = ((whole + U{2 * C::bias}) >> 1) - U{C::bias};
     return exp_of_small(r) * power_of_two<V>(half) * power_of_two<V>(whole - half);
 }
 

@@ -143,3 +143,12 @@ def test_a_bool_may_be_any_byte_but_zero(dtype: type) -> None:
             np.testing.assert_array_equal(one, other)
         rates = [0.2, 1e-2, 1e-4]
         np.testing.assert_array_equal(tpr_at(scores, bytes_of_255, rates), tpr_at(scores, is_member, rates))
+
+
+def test_no_kernel_sees_numbers_across_their_own_size() -> None:
+    scores = np.empty(801, np.uint8)[1:].view(np.float64)
+    scores[:] = np.arange(100)
+    assert not scores.flags.aligned
+    np.testing.assert_array_equal(given := dispatch._to_host(scores), scores)
+    assert given.flags.aligned
+    assert dispatch._to_host(given) is given

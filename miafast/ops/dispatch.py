@@ -273,15 +273,16 @@ def _outline(value: Any) -> Any:
 
 
 def _to_host(value: Any) -> Any:
-    """A NumPy view of a CPU tensor, a tagged view of bfloat16; anything else as it is."""
+    """A NumPy view of a CPU tensor, a tagged view of bfloat16, an aligned copy of an array whose numbers lie across
+    their own size; anything else as it is."""
     kind = _kind(value)
     if kind == "torch":
         torch = sys.modules["torch"]
         value = value.detach()
         if value.dtype == torch.bfloat16:
             return value.view(torch.uint16).numpy().view(BFLOAT16)
-        return value.numpy()
-    if kind == "numpy" and type(value) is not np.ndarray:
+        value = value.numpy()
+    elif kind == "numpy" and type(value) is not np.ndarray:
         if isinstance(value, np.ma.MaskedArray):
             raise ValueError(
                 "an array is masked, which no op heeds; give .filled(...) or drop the records in question."
@@ -289,7 +290,7 @@ def _to_host(value: Any) -> Any:
         value = np.asarray(value)  # np.matrix would keep two axes
     if kind == "numpy" and value.dtype.isbuiltin != 1 and value.dtype.name == "bfloat16":  # a name takes 10 µs
         return value.view(BFLOAT16)
-    return value
+    return value.copy() if kind is not None and not value.flags.aligned else value
 
 
 def _to_torch(result: Any) -> Any:
