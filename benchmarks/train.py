@@ -45,6 +45,7 @@ def purchase_shaped() -> mf.Records:
     return bits(20_000)
 
 
+STACKED, LOOP = "miafast, stacked", "plain PyTorch loop"
 SMALL = mf.Recipe(hidden=(64,), batch_size=32, epochs=60)
 WIDE = mf.Recipe(hidden=(128,), batch_size=64, epochs=4)
 CASES: dict[str, Case | None] = {
@@ -132,38 +133,38 @@ def run(name: str, *, read_bytes_per_s: float, smoke: bool, device: str, data_di
         ])  # fmt: skip
 
     stacks = stack()
-    accuracies = {"miafast, stacked": _stack_accuracies(stacks, records, in_mask)}
+    accuracies = {STACKED: _stack_accuracies(stacks, records, in_mask)}
     models = loop()
-    accuracies["plain PyTorch loop"] = np.array(
-        [loops.accuracy(model, records, in_mask[k]) for k, model in enumerate(models)]
-    )
+    accuracies[LOOP] = np.array([loops.accuracy(model, records, in_mask[k]) for k, model in enumerate(models)])
     if case.looped > 1 and not smoke:
         _check_alike(case.title, *accuracies.values())
-    ways = {"miafast, stacked": stack, "plain PyTorch loop": loop, "the loop, fused Adam": lambda: loop(fused=True)}
+    ways = {STACKED: stack, LOOP: loop, "the loop, fused Adam": lambda: loop(fused=True)}
     taken = interleaved(ways, rounds=3, budget_s=120)
-    rows = []
-    for way, seconds in taken.items():
-        stacked = way == "miafast, stacked"
-        whole = [value * (1 if stacked else case.models / case.looped) for value in seconds]
-        spread = Spread.of(whole)
-        row = {"case": name, "title": case.title, "way": way, "s": spread.median, "rounds": spread.rounds}
-        row["models_per_s"] = case.models / spread.median
-        if way in accuracies:
-            row["train_accuracy"], row["test_accuracy"] = accuracies[way].mean(axis=0).tolist()
-        if stacked:
-            row["ran"] = stacks[0].how
-            if case.at_most_s is not None:
-                row |= {
-                    "promised": f"≤ {case.at_most_s:g} s",
-                    "kept": "yes" if spread.median <= case.at_most_s else "no",
-                }
-        else:
-            ratio = ratios(whole, taken["miafast, stacked"])
-            row |= {"ratio": ratio.median, "ratio_quartiles": f"{ratio.low:.1f}–{ratio.high:.1f}"}
-        if way == "plain PyTorch loop" and case.at_least is not None:
-            row |= {"promised": f"≥ {case.at_least:g} ×", "kept": "yes" if ratio.median >= case.at_least else "no"}
-        rows.append(row)
+    rows = [_row(name, case, way, taken) for way in taken]
+    for row in rows:
+        if row["way"] in accuracies:
+            row["train_accuracy"], row["test_accuracy"] = accuracies[row["way"]].mean(axis=0).tolist()
+    rows[0]["ran"] = stacks[0].how
     return rows
+
+
+def _row(name: str, case: Case, way: str, taken: dict[str, list[float]]) -> dict[str, Any]:
+    """One way's time for all models, and the loops' over the stack's."""
+    is_stack = way == STACKED
+    whole = [value * (1 if is_stack else case.models / case.looped) for value in taken[way]]
+    spread, ratio = Spread.of(whole), ratios(whole, taken[STACKED])
+    row: dict[str, Any] = {
+        "case": name, "title": case.title, "way": way, "s": spread.median, "rounds": spread.rounds,
+        "models_per_s": case.models / spread.median,
+    }  # fmt: skip
+    if not is_stack:
+        row |= {"ratio": ratio.median, "ratio_quartiles": f"{ratio.low:.1f}–{ratio.high:.1f}"}
+    elif case.at_most_s is not None:
+        kept = "yes" if spread.median <= case.at_most_s else "no"
+        row |= {"promised": f"≤ {case.at_most_s:g} s", "kept": kept}
+    if way == LOOP and case.at_least is not None:
+        row |= {"promised": f"≥ {case.at_least:g} ×", "kept": "yes" if ratio.median >= case.at_least else "no"}
+    return row
 
 
 def _resnet9(
