@@ -140,13 +140,7 @@ def measure(
             if kind_of(name).startswith("noisy_"):
                 array[:, rows] = _noisy(models, records, rows, name, seed=seed).to(device)
             elif kind_of(name) == "boundary_distance":
-                asked_at_most = int(name.partition("@")[2])
-                for model in range(models.count):
-                    distance = boundary_distance(
-                        lambda x, model=model: models.logits(x)[model].argmax(dim=-1).cpu().numpy(),  # type: ignore[misc]
-                        records.inputs(rows), records.y[rows], queries=asked_at_most, seed=seed, first=rows.start,
-                    )  # fmt: skip
-                    array[model, rows, 0] = torch.as_tensor(distance, dtype=torch.float32, device=device)
+                array[:, rows, 0] = _distances(models, records, rows, name, seed=seed).to(device)
         _check_finite(found["phi"][:, rows], first, rows.start, queries)
         if progress is not None:
             progress.advance(models.count * len(labels))
@@ -168,6 +162,19 @@ def _noisy(models: Models, records: Records, rows: slice, name: str, *, seed: in
         stats = signals_of(models.logits(x[:, copy]).cpu(), records.y[rows])
         column[:, :, copy] = stats.loss if kind_of(name) == "noisy_loss" else stats.correct
     return column
+
+
+def _distances(models: Models, records: Records, rows: slice, name: str, *, seed: int) -> torch.Tensor:
+    """Distance to the decision boundary, [count, batch], by at most so many questions as the name says."""
+    asked_at_most = int(name.partition("@")[2])
+
+    def of_model(model: int) -> Array:
+        return boundary_distance(
+            lambda x: models.logits(x)[model].argmax(dim=-1).cpu().numpy(), records.inputs(rows), records.y[rows],
+            queries=asked_at_most, seed=seed, first=rows.start,
+        )  # fmt: skip
+
+    return torch.stack([torch.as_tensor(of_model(model)) for model in range(models.count)])
 
 
 def _confidence(answer: Confidence, phi: torch.Tensor, rows: slice, column: int) -> torch.Tensor:

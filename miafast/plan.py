@@ -53,7 +53,6 @@ class Target:
 
     signals: dict[str, Array]  # [1, records, ...]
     facts: Facts
-    is_member: Array  # [records] bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,53 +96,40 @@ def make_plan(
     defenses = as_defenses(defense)
     recipe, answer = defended_recipe(recipe, defenses), answer_of(defenses)
     asked = _queries(queries, recipe, records)
-    in_mask = _in_mask(membership, shadows, records, seed)
+    of_shadows = _in_mask(membership, shadows, records, seed)
     attacks = compared_attacks(attack)
     sizes = layout(signals_of_all(attacks), queries=len(asked), classes=records.classes)
-    _rehearse(attacks, in_mask, sizes, records.classes)
-    from miafast.collect import check_device  # here and below, because these import torch
-    from miafast.shadow import is_distilled, stack_size
+    _rehearse(attacks, of_shadows, sizes, records.classes)
+    _check_models(recipe, records, attacks, sizes, has_target=target is not None, device=device)
+    if target is None and is_member is not None:
+        raise ValueError("is_member is given without target; give the target model, or drop is_member.")
+    from miafast.shadow import stack_size  # here, because it imports torch
 
-    if any(getattr(each, "distilled", False) for each in attacks) and not (is_distilled(recipe) and target is not None):
-        raise ValueError(
-            "Attack-D needs models distilled from the target; give that target, and "
-            "recipe=miafast.shadow.distilled(recipe, target)."
-        )
-    check_device(device)
-    if isinstance(recipe, Recipe):
-        _look_inside(recipe, records, sizes)
-
-    chunk = stack_size(recipe, records, device=device)
     settings: dict[str, Any] = {
         "records": records.name,
         "records_fingerprint": records.fingerprint,
         "class_names": None if records.class_names is None else list(records.class_names),
         "recipe": describe(recipe),
         "recipe_fingerprint": fingerprint_of(recipe),
-        "shadows": len(in_mask),
+        "shadows": len(of_shadows),
         "membership": membership if isinstance(membership, str) else "given",
         "queries": [query_name(query) for query in asked],
         "seed": seed,
-        "chunk": chunk,
+        "chunk": stack_size(recipe, records, device=device),
         "device": device,
         "defense": [repr(each) for each in defenses] or None,
     }
-    asked_target: Target | None = None
+    in_mask, asked_target, members = of_shadows, None, None
     if target is not None:
-        asked_target = _ask_target(
-            target, records, asked, _is_member(is_member, records), sizes, answer=answer, seed=seed
-        )
+        members = _is_member(is_member, records)
+        asked_target = _ask_target(target, records, asked, members, sizes, answer=answer, seed=seed)
         settings["target_phi_crc32"] = zlib.crc32(asked_target.signals["phi"].data)
-        in_mask = np.vstack([in_mask, asked_target.is_member])
-    elif is_member is not None:
-        raise ValueError("is_member is given without target; give the target model, or drop is_member.")
-    checks = before_training(
-        records, in_mask[: settings["shadows"]], drawn=isinstance(membership, str),
-        is_member=None if asked_target is None else asked_target.is_member,
-    )  # fmt: skip
+        in_mask = np.vstack([of_shadows, members])
+    checks = before_training(records, of_shadows, drawn=isinstance(membership, str), is_member=members)
     return Plan(
-        recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=settings["shadows"], chunk=chunk,
-        layout=sizes, target=asked_target, seed=seed, device=device, settings=settings, checks=checks, answer=answer,
+        recipe=recipe, attacks=attacks, queries=asked, in_mask=in_mask, shadows=len(of_shadows),
+        chunk=settings["chunk"], layout=sizes, target=asked_target, seed=seed, device=device, settings=settings,
+        checks=checks, answer=answer,
     )  # fmt: skip
 
 
@@ -236,6 +222,24 @@ def _rehearse(attacks: Sequence[Attack], in_mask: Array, sizes: Layout, classes:
                 raise ValueError(f"{attack.name} cannot attack with {len(in_mask)} shadow models: {error}") from error
 
 
+def _check_models(
+    recipe: Recipe | TrainFunction, records: Records, attacks: Sequence[Attack], sizes: Layout, *, has_target: bool,
+    device: str,
+) -> None:  # fmt: skip
+    """Refuse attacks that these models are not made for, and a device that is not there."""
+    from miafast.collect import check_device  # here, because these import torch
+    from miafast.shadow import is_distilled
+
+    if any(getattr(each, "distilled", False) for each in attacks) and not (is_distilled(recipe) and has_target):
+        raise ValueError(
+            "Attack-D needs models distilled from the target; give that target, and "
+            "recipe=miafast.shadow.distilled(recipe, target)."
+        )
+    check_device(device)
+    if isinstance(recipe, Recipe):
+        _look_inside(recipe, records, sizes)
+
+
 def _look_inside(recipe: Recipe, records: Records, sizes: Layout) -> None:
     """Take the gradients that were asked for in an untrained model; raises ValueError for layers it does not have."""
     from miafast.gradient_norms import gradient_signal
@@ -293,4 +297,4 @@ def _ask_target(
 
         asked = wrap(target, classes=records.classes).answering(answer)
         signals, (correct,) = measure(asked, records, queries, layout=sizes, seed=seed)
-    return Target(signals=signals, facts=accuracies(correct, is_member), is_member=is_member)
+    return Target(signals=signals, facts=accuracies(correct, is_member))
