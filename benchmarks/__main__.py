@@ -64,7 +64,9 @@ def run(asked: argparse.Namespace) -> int:
         sys.exit(f"--only {', '.join(sorted(unknown))} is not known; choose from {', '.join(bench.CASES)}")
     where = machine.describe(bandwidth_mib=16 if asked.smoke else 1024)
     speed = 1e9 * where.get("device_copy_gb_per_s" if on_device else "read_gb_per_s", where["read_gb_per_s"])
-    known, options = inspect.signature(bench.run).parameters, {}
+    known, options = inspect.signature(bench.run).parameters, {"smoke": asked.smoke}
+    if "read_bytes_per_s" in known:
+        options["read_bytes_per_s"] = speed
     for name in OPTIONS & vars(asked).keys():
         value = vars(asked)[name]
         if value is not None and name not in known:
@@ -74,7 +76,7 @@ def run(asked: argparse.Namespace) -> int:
     failed = []
     for name in asked.only or bench.CASES:
         try:
-            run_case = partial(bench.run, name, read_bytes_per_s=speed, smoke=asked.smoke, **options)
+            run_case = partial(bench.run, name, **options)
             done = alone(run_case) if asked.command == "ops" and not (on_device or asked.smoke) else run_case()
         except Disagreement as error:
             failed.append(str(error))

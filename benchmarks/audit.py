@@ -15,7 +15,7 @@ import torch
 
 import miafast as mf
 from benchmarks.made_up import images
-from benchmarks.table import Column, Section
+from benchmarks.table import Column, Section, promise
 from miafast.bench.throughput import bits
 from miafast.shadow.recipe import RESNET9, recipe_for
 
@@ -63,9 +63,8 @@ SAYS = (
 )
 
 
-def run(name: str, *, read_bytes_per_s: float, smoke: bool, device: str, data_dir: Path | None) -> list[dict[str, Any]]:
+def run(name: str, *, smoke: bool, device: str, data_dir: Path | None) -> list[dict[str, Any]]:
     """Audit one data set: rows for the stages, then for what each attack finds."""
-    del read_bytes_per_s
     torch.set_num_threads(os.cpu_count() or 1)
     case = CASES[name]
     if not smoke and (case.device != device.partition(":")[0] or (case.needs_folder and data_dir is None)):
@@ -100,7 +99,7 @@ def _stages(name: str, case: Case, seconds: dict[str, float], signals: mf.Signal
             row["rate"] = f"{many / taken:,.0f} {unit}" if many / taken >= 10 else f"{many / taken:.2f} {unit}"
         limit = {"in all": case.at_most_s, "train": case.train_at_most_s}.get(stage)
         if limit is not None:
-            row |= {"promised": f"≤ {limit:g} s", "kept": "yes" if taken <= limit else "no"}
+            row |= promise(f"≤ {limit:g} s", kept=taken <= limit)
         rows.append(row)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return [*rows, {"case": name, "title": _title(case), "what": "peak memory so far", "value": f"{peak:.2f} GiB"}]

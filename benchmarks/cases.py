@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.table import Column
+from benchmarks.table import Column, promise
 from miafast.bench.timing import Spread, interleaved, ratios
 from miafast.tables import Array
 
@@ -112,4 +112,4 @@ def _times(seconds: list[float]) -> dict[str, Any]:
 def _promise(value: float, at_least: float | None, form: str) -> dict[str, Any]:
     if at_least is None:
         return {}
-    return {"promised": "≥ " + form.format(at_least), "kept": "yes" if value >= at_least else "no"}
+    return promise("≥ " + form.format(at_least), kept=value >= at_least)

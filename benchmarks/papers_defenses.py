@@ -45,11 +45,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run(
-    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None
-) -> list[dict[str, Any]]:
+def run(name: str, *, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None) -> list[dict[str, Any]]:
     """A row per attack under one defence; none where the data's files are not there."""
-    del read_bytes_per_s
     data = "digits" if smoke else "location30"
     if not there(data, data_dir):
         return []

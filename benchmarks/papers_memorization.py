@@ -71,11 +71,8 @@ FOUND_COLUMNS = (
 TABLES = {"estimates": (ESTIMATES_SAYS, ESTIMATES_COLUMNS), "found": (FOUND_SAYS, FOUND_COLUMNS)}
 
 
-def run(
-    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None
-) -> list[dict[str, Any]]:
+def run(name: str, *, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None) -> list[dict[str, Any]]:
     """One table on one data set; none where its files are not there."""
-    del read_bytes_per_s
     kind, data = CASES[name]
     chosen = SMOKE if smoke else DATA[data]
     if not there(chosen.source, data_dir):

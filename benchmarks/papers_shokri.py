@@ -99,11 +99,10 @@ CASES = {
 
 
 def run(
-    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None,
+    name: str, *, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None,
     repetitions: int | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One table on one data set; none where its files are not there."""
-    del read_bytes_per_s
     kind, title = CASES[name]
     data = SMOKE if smoke else DATA[title]
     if not there(data.name, data_dir):

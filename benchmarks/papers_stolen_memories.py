@@ -173,11 +173,10 @@ SAYS = (
 
 
 def run(
-    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None,
+    name: str, *, smoke: bool, data_dir: Path | None = None, workdir: Path | None = None,
     repetitions: int = 20,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One table's rows: the target's accuracies, then every attack. ``workdir`` keeps every repetition's measures."""
-    del read_bytes_per_s
     case = CASES[name]
     if case.data not in ("", "breast_cancer") and data_dir is None:
         return []

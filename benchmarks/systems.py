@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import miafast as mf
-from benchmarks.table import Column, Section
+from benchmarks.table import Column, Section, promise
 from miafast.extraction.from_text import expose, extract_from
 from miafast.inversion_report import audit_inversion
 
@@ -177,10 +177,9 @@ SAYS = (
 
 
 def run(
-    name: str, *, read_bytes_per_s: float, smoke: bool, data_dir: Path | None, workdir: Path | None
+    name: str, *, smoke: bool, data_dir: Path | None, workdir: Path | None
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One system on its data: a row per finding; nothing where the data are not there."""
-    del read_bytes_per_s
     case = CASES[name]
     if case.needs_files and data_dir is None:
         return []
@@ -189,7 +188,7 @@ def run(
     rows: list[dict[str, Any]] = []
     for what, value, promised, kept in found:
         row = {"case": name, "title": case.title, "what": what, "value": value}
-        rows.append(row | ({} if kept is None else {"promised": promised, "kept": "yes" if kept else "no"}))
+        rows.append(row | ({} if kept is None else promise(str(promised), kept=kept)))
     return [*rows, {"case": name, "title": case.title, "what": "took", "value": f"{time.perf_counter() - began:.0f} s"}]
 
 

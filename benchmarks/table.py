@@ -41,6 +41,11 @@ class Section:
         return "\n".join([f"## {self.name}", "", self.says, "", *_table(self.columns, self.rows)])
 
 
+def promise(text: str, *, kept: bool) -> dict[str, str]:
+    """A row's promise, and whether it was kept."""
+    return {"promised": text, "kept": "yes" if kept else "no"}
+
+
 def save(section: Section, where: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Add a section to the newest result of this machine and commit, and return its Markdown's path.
 

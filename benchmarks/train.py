@@ -16,7 +16,7 @@ import miafast as mf
 from benchmarks import loops
 from benchmarks.cases import Disagreement
 from benchmarks.made_up import images
-from benchmarks.table import Column, Section
+from benchmarks.table import Column, Section, promise
 from miafast.bench.throughput import bits
 from miafast.bench.timing import Spread, interleaved, ratios
 from miafast.collect import measure
@@ -95,12 +95,11 @@ SAYS = (
 )
 
 
-def run(name: str, *, read_bytes_per_s: float, smoke: bool, device: str, data_dir: Path | None) -> list[dict[str, Any]]:
+def run(name: str, *, smoke: bool, device: str, data_dir: Path | None) -> list[dict[str, Any]]:
     """Train both ways in turn: a row for the stack, then one for each loop.
 
     Raises Disagreement when the stack's models are less or more accurate than the loop's.
     """
-    del read_bytes_per_s  # training is bound by arithmetic and launches
     torch.set_num_threads(os.cpu_count() or 1)
     case = CASES[name]
     if case is None:
@@ -160,10 +159,9 @@ def _row(name: str, case: Case, way: str, taken: dict[str, list[float]]) -> dict
     if not is_stack:
         row |= {"ratio": ratio.median, "ratio_quartiles": f"{ratio.low:.1f}–{ratio.high:.1f}"}
     elif case.at_most_s is not None:
-        kept = "yes" if spread.median <= case.at_most_s else "no"
-        row |= {"promised": f"≤ {case.at_most_s:g} s", "kept": kept}
+        row |= promise(f"≤ {case.at_most_s:g} s", kept=spread.median <= case.at_most_s)
     if way == LOOP and case.at_least is not None:
-        row |= {"promised": f"≥ {case.at_least:g} ×", "kept": "yes" if ratio.median >= case.at_least else "no"}
+        row |= promise(f"≥ {case.at_least:g} ×", kept=ratio.median >= case.at_least)
     return row
 
 
@@ -187,7 +185,7 @@ def _resnet9(
         "rounds": 1, "models_per_s": 2 / taken, "train_accuracy": inside, "test_accuracy": outside, "ran": models.how,
     }  # fmt: skip
     if epochs is None:
-        row |= {"promised": "OUT ≥ 0.93", "kept": "yes" if outside >= 0.93 else "no"}
+        row |= promise("OUT ≥ 0.93", kept=outside >= 0.93)
     return [row]
 
 

@@ -203,14 +203,14 @@ def test_purchase_and_texas_run_on_files_of_their_form(monkeypatch: pytest.Monke
         small = replace(SMALL, name=asked.name, classes=asked.classes, published=asked.published)
         monkeypatch.setitem(papers_shokri.DATA, name, small)
         with pytest.warns(UserWarning, match="were published"):
-            (row,) = papers_shokri.run(f"gap-{name}", read_bytes_per_s=1, smoke=False, data_dir=tmp_path)
+            (row,) = papers_shokri.run(f"gap-{name}", smoke=False, data_dir=tmp_path)
         assert row["classes"] == (asked.classes or 100)
         assert row["published"] == asked.published
 
 
 def test_a_set_whose_files_are_missing_is_left_out(tmp_path: Path, capsys: Any) -> None:
-    assert papers_shokri.run("gap-texas", read_bytes_per_s=1, smoke=False, data_dir=tmp_path) == []
-    assert papers_lira.run("attacks-cifar100", read_bytes_per_s=1, smoke=False) == []
+    assert papers_shokri.run("gap-texas", smoke=False, data_dir=tmp_path) == []
+    assert papers_lira.run("attacks-cifar100", smoke=False) == []
     assert "texas100: left out" in capsys.readouterr().out
 
 
