@@ -92,6 +92,9 @@ class LiRA:
     def score(self, target: Any, shadow: Any, in_mask: Any) -> Any:
         """Score one target model's records, higher = more likely a member.
 
+        The target's membership must not follow from ``in_mask``: no row of a balanced mask is a target for the others'
+        rows, whose counts tell its own (`score_all` sees to that).
+
         Args:
             target: the target's signals [records] or [records, queries], floating.
             shadow: the shadow models' signals [models, records] or [models, records, queries].
@@ -117,7 +120,8 @@ class LiRA:
         but where **every record is IN the same number of models** (balanced masks). There the left-out model's side
         has one model fewer, so the counts alone would tell members from non-members even on pure noise. The next model
         of the other side, cyclically after the target, is then left out too: both cases have equal counts.
-        Records that are IN no model or all hide such a mask: score the others alone, as `miafast.audit` does.
+        Records that are IN no model or all hide such a mask: score the others alone, as `miafast.audit` does. So do
+        records of several fixed counts: score those of each count alone.
 
         Args and errors as for `score`.
         """
