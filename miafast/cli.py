@@ -65,7 +65,8 @@ def audit(
     center: Center = "mean",
     tail: Tail = "one-sided",
     white_box: Annotated[
-        Text, option("Layers, such as 1,2: a target trained on half of the records is attacked from inside as well.")
+        Text,
+        option("Layers, such as 2 or 2,4: a target trained on half of the records is attacked from inside as well."),
     ] = None,
     target_logits: Annotated[File, option("Your model's logits: .npy [records(, queries), classes].")] = None,
     is_member: Annotated[File, option("Which records your model was trained on: .npy bool [records].")] = None,

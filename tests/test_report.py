@@ -21,7 +21,7 @@ import pytest
 from miafast.report import AttackResult, Report, exposed, scores as scores_file, svg
 from miafast.report.measures import headline_level, lowest_rate, measures
 from miafast.report.plain import plain
-from miafast.report.words import verdict
+from miafast.report.words import left_out, verdict
 from miafast.roc import roc
 from miafast.separation import separation
 from miafast.tables import Signals
@@ -572,3 +572,10 @@ def test_a_bad_report_is_refused(demo: Report, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"scores='xlsx' is not known; choose one of csv, parquet"):
         demo.save(tmp_path / "report", scores="xlsx")  # type: ignore[arg-type]
     assert not (tmp_path / "report").exists()
+
+
+def test_attacks_that_left_out_as_many_share_a_sentence() -> None:
+    cases = {"members": 60, "non_members": 30}
+    attacks = [{"name": name, "unscored": unscored, **cases} for name, unscored in (("A", 10), ("B", 0), ("C", 10))]
+    (note,) = left_out(attacks)
+    assert note.startswith("A and C could not score 10 of 100 cases")

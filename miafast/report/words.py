@@ -236,12 +236,13 @@ def _listed(texts: list[str]) -> str:
 
 
 def left_out(attacks: list[Facts]) -> list[str]:
-    """What each attack could not score, one sentence per attack."""
+    """What attacks could not score, one sentence for all that left out as many."""
+    counts = {(each["unscored"], _cases(each)): None for each in attacks if each["unscored"]}
     return [
-        f"{each['name']} could not score {each['unscored']:,} of {_cases(each):,} cases (a record needs models with "
-        "and without it, and must not be the attacker's own); they are left out of every measure."
-        for each in attacks
-        if each["unscored"]
+        f"{_listed([each['name'] for each in attacks if (each['unscored'], _cases(each)) == (unscored, cases)])} could "
+        f"not score {unscored:,} of {cases:,} cases (a record needs models with and without it, and must not be the "
+        "attacker's own); they are left out of every measure."
+        for unscored, cases in counts
     ]
 
 
