@@ -105,8 +105,9 @@ class EarlyStopping:
 class DPSGD:
     """Differentially private SGD through Opacus: clipped per-record gradients with noise (Abadi et al. 2016).
 
-    Every model is (``epsilon``, ``delta``)-private about adding or removing one record: the noise multiplier follows
-    from its batches (Poisson samples of the recipe's expected size) and steps by Rényi accounting. Without a bound,
+    Every model is (``epsilon``, ``delta``)-private about adding or removing one record, how many there are being no
+    secret (batches and steps follow from it): the noise multiplier follows from its batches (Poisson samples of the
+    recipe's expected size) and steps by Rényi accounting. Without a bound,
     ``epsilon=math.inf`` only clips. Batch normalisation becomes group normalisation. Needs ``pip install
     'miafast[dp]'``. See `miafast.shadow.private_module`.
 
