@@ -1,6 +1,6 @@
 """What compiled LiRA kernels need of a variance rule: moments to ask for, and tables by number of models.
 
-A kernel sums up moments over all records, `prior_of` makes them a prior, and `Tables` the prior a scale and constants
+A kernel sums up moments over all records, `priors_of` makes them a prior, and `Tables` the prior a scale and constants
 that the kernel looks up by n, the number of models behind a record's side.
 """
 

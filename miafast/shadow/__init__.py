@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from miafast.shadow.distillation import distilled, is_distilled
     from miafast.shadow.models import Models, wrap
     from miafast.shadow.private_module import train_privately
-    from miafast.shadow.training import check, stack_size, train, train_modules, work
+    from miafast.shadow.training import stack_size, train, train_modules, work
 
 _HOME = {
-    **dict.fromkeys(("check", "stack_size", "train", "train_modules", "work"), "training"),
+    **dict.fromkeys(("stack_size", "train", "train_modules", "work"), "training"),
     **dict.fromkeys(("Models", "wrap"), "models"),
     **dict.fromkeys(("distilled", "is_distilled"), "distillation"),
     "train_privately": "private_module",
 }
 
 __all__ = [
-    "Models", "PrivateRecipe", "Recipe", "TrainFunction", "check", "check_membership", "describe", "distilled",
+    "Models", "PrivateRecipe", "Recipe", "TrainFunction", "check_membership", "describe", "distilled",
     "fingerprint_of", "is_distilled", "membership", "recipe_for", "stack_size", "train", "train_modules",
     "train_private", "train_privately", "work", "wrap",
 ]  # fmt: skip
