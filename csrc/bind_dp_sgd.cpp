@@ -11,9 +11,6 @@
 
 namespace {
 
-template <typename T>
-using Contiguous = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
 constexpr std::int64_t kRecordsAtATime = 256;
 
 py::array_t<float> dp_sgd_steps(Contiguous<float> weights, py::array x, Contiguous<std::int64_t> y,

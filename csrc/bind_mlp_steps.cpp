@@ -11,9 +11,6 @@
 
 namespace {
 
-template <typename T>
-using Contiguous = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
 py::tuple mlp_steps(Contiguous<float> weights, Contiguous<float> first, Contiguous<float> second, py::array x,
                     Contiguous<std::int64_t> y, Contiguous<std::int64_t> batches,
                     Contiguous<std::int64_t> counts, Contiguous<double> rates, Contiguous<std::uint32_t> keys,

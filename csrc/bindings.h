@@ -12,6 +12,9 @@
 
 namespace py = pybind11;
 
+template <typename T>
+using Contiguous = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
 void bind_signals(py::module_& m);
 void bind_lira(py::module_& m);
 void bind_roc(py::module_& m);
