@@ -227,7 +227,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"miafast: warning: {message}", file=sys.stderr)
     try:
         app()
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"miafast: {error}", file=sys.stderr)
         sys.exit(2)
 

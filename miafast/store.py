@@ -121,12 +121,10 @@ class Store:
         if not path.exists():
             write_text(path, json.dumps(self.identity, indent=1))
             return
-        there = _read_json(path)
-        differences = [
-            f"{name}: {there.get(name)!r} there, {self.identity.get(name)!r} here"
-            for name in sorted({*there, *self.identity})
-            if there.get(name) != self.identity.get(name)
-        ]
+        there, here = _flat(_read_json(path)), _flat(self.identity)
+        names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+        told = [name for name in names if not name.endswith("_fingerprint")] or names  # digests say nothing to a reader
+        differences = [f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in told]
         if differences:
             raise StoreError(
                 f"workdir={str(folder)!r} holds another run ({'; '.join(differences)}). "
@@ -221,6 +219,18 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StoreError(f"{str(path)!r} is not readable JSON ({error}); use a new folder.") from error
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Facts with those inside them named "outer.inner".
+
+    >>> _flat({"seed": 0, "recipe": {"epochs": 60}})
+    {'seed': 0, 'recipe.epochs': 60}
+    """
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return found
 
 
 def _write_once(path: Path, array: Array) -> None:

@@ -163,7 +163,7 @@ def test_a_workdir_resumes_and_refuses_other_runs(tmp_path: Path) -> None:
             mf.audit(records, recipe, shadows=6, seed=seed, workdir=tmp_path / "run")
     epochs = [mf.Recipe(model="logistic", epochs=epochs) for epochs in (1, 2)]
     mf.audit(RECORDS, epochs[0], shadows=6, workdir=tmp_path / "other")
-    with pytest.raises(StoreError, match=r"'epochs': 1.*'epochs': 2"):
+    with pytest.raises(StoreError, match=r"\(recipe.epochs: 1 there, 2 here\)"):
         mf.audit(RECORDS, epochs[1], shadows=6, workdir=tmp_path / "other")
 
 
