@@ -228,7 +228,8 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        print(f"miafast: {error}", file=sys.stderr)
+        remedy = ": pip install 'miafast[train]'." if getattr(error, "name", None) == "torch" else ""
+        print(f"miafast: {error}{remedy}", file=sys.stderr)
         sys.exit(2)
 
 

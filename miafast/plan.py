@@ -227,14 +227,15 @@ def _check_models(
     device: str,
 ) -> None:  # fmt: skip
     """Refuse attacks that these models are not made for, and a device that is not there."""
-    from miafast.collect import check_device  # here, because these import torch
-    from miafast.shadow import is_distilled
+    from miafast.shadow import is_distilled  # here, because it imports torch, or says how to install it
 
     if any(getattr(each, "distilled", False) for each in attacks) and not (is_distilled(recipe) and has_target):
         raise ValueError(
             "Attack-D needs models distilled from the target; give that target, and "
             "recipe=miafast.shadow.distilled(recipe, target)."
         )
+    from miafast.collect import check_device
+
     check_device(device)
     if isinstance(recipe, Recipe):
         _look_inside(recipe, records, sizes)

@@ -53,6 +53,28 @@ print(json.dumps({"auc": float(roc.auc)}))
     assert _python(code)["auc"] > 0.6
 
 
+def test_without_torch_audits_and_commands_say_what_to_install(tmp_path: Path) -> None:
+    for needed in ("matplotlib", "jinja2", "sklearn"):
+        pytest.importorskip(needed)
+    code = f"""
+import contextlib, io, json, sys
+sys.modules["torch"] = None
+import miafast as mf, numpy as np
+from miafast import cli
+told = io.StringIO()
+try:
+    mf.audit(mf.Records(np.eye(40), np.arange(40) % 2, classes=2), shadows=6)
+except ModuleNotFoundError as error:
+    print(error, file=told)
+sys.argv = ["miafast", "invert", "--data", "digits", "--out", {str(tmp_path)!r}]
+with contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
+    cli.main()
+print(json.dumps(told.getvalue().splitlines()))
+"""
+    for told in _python(code):
+        assert told.endswith("pip install 'miafast[train]'.")
+
+
 @pytest.mark.parametrize("name", mf.__all__)
 def test_public_name_explains_itself(name: str) -> None:
     documentation = inspect.getdoc(getattr(mf, name))
