@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from miafast.attacks import thresholds
 from miafast.attacks.attack_d import AttackD
 from miafast.attacks.attack_p import AttackP
 from miafast.attacks.attack_r import AttackR
@@ -69,4 +70,5 @@ __all__ = [
     "BoundaryDistance", "Confidence", "Entropy", "FittedQuantile", "Gap", "GradientNorm", "LiRA", "Long", "Merlin",
     "ModifiedEntropy", "Morgan", "NoiseRobustness", "PooledClassesWarning", "Quantile", "RaMIA", "ReleasedLiRA",
     "Sablayrolles", "Shokri", "Threshold", "TunedRMIA", "UnscoredRecordsWarning", "Watson",
+    "thresholds",
 ]  # fmt: skip
