@@ -342,6 +342,19 @@ def test_probabilities_become_finite_logits() -> None:
     np.testing.assert_allclose(logits[0, 0], [np.log(1e-12), 0.0], rtol=1e-6)
 
 
+def test_classes_that_a_model_has_not_seen_have_no_probability() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    records = blobs()
+    some = records.y != 1
+    model = LogisticRegression().fit(records.inputs()[some], records.y[some])
+    logits = wrap(model, classes=3).logits(records.inputs())[0].numpy()
+    np.testing.assert_allclose(logits[:, 1], np.log(1e-12), rtol=1e-6)
+    np.testing.assert_allclose(logits[:, [0, 2]], model.predict_log_proba(records.inputs()), rtol=1e-5, atol=1e-6)
+    named = LogisticRegression().fit(records.inputs(), np.array(["a", "b", "c"])[records.y])
+    assert wrap(named, classes=3).logits(records.inputs()).shape == (1, 200, 3)
+
+
 @pytest.mark.parametrize(
     ("made", "error", "message"),
     [

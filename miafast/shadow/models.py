@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -105,7 +106,8 @@ def wrap(
 
     ``model`` is an `nn.Module`, another callable (a float32 tensor [batch, ...] to logits [batch, classes]; NumPy or
     tensor) or an object with ``predict_proba`` (called with a NumPy array; logits are the logarithms of what it
-    answers, floored at 1e-12). A module is put into evaluation mode.
+    answers, floored at 1e-12; classes that its ``classes_`` lacks, because no record of its training had them, are at
+    the floor). A module is put into evaluation mode.
 
     Raises TypeError for anything else; `Models.logits` refuses answers of a wrong shape, and probabilities.
 
@@ -113,7 +115,7 @@ def wrap(
     >>> wrap(lambda x: x * 2.0).logits(np.ones((3, 4), np.float32)).shape
     torch.Size([1, 3, 4])
     """
-    answer = _answer(model, name)
+    answer = _answer(model, name, classes)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         logits = checked_logits(answer(x), len(x), classes, name, "cpu")
@@ -136,19 +138,32 @@ def join(parts: Sequence[Models], *, how: str) -> Models:
     return Models(len(names), how, names, parts[0].classes, forward, parts[0].device, modules=modules)
 
 
-def _answer(model: Any, name: str) -> Callable[[torch.Tensor], Any]:
+def _answer(model: Any, name: str, classes: int | None) -> Callable[[torch.Tensor], Any]:
     if isinstance(model, nn.Module):
         module = model.eval()
         place = next((each.device for each in module.parameters()), torch.device("cpu"))
         return lambda x: module(x.to(place))
     if hasattr(model, "predict_proba"):
-        return lambda x: torch.as_tensor(model.predict_proba(x.cpu().numpy())).clamp_min(SMALLEST_PROBABILITY).log()
+        return lambda x: _probabilities(model, x.cpu().numpy(), classes).clamp_min(SMALLEST_PROBABILITY).log()
     if callable(model):
         return lambda x: model(x)
     raise TypeError(
         f"{name} is {type(model).__name__}; give an nn.Module, a callable from inputs to logits [batch, classes], or "
         "an object with predict_proba."
     )
+
+
+def _probabilities(model: Any, x: Array, classes: int | None) -> torch.Tensor:
+    """What ``predict_proba`` answers, in the columns of all classes: scikit-learn has those alone that it has seen."""
+    found = torch.as_tensor(model.predict_proba(x))
+    seen = np.asarray(getattr(model, "classes_", ()))
+    if classes is None or seen.dtype.kind not in "iu" or found.shape[1:] != seen.shape:
+        return found
+    if not np.isin(seen, np.arange(classes)).all():
+        return found
+    every = found.new_zeros(len(found), classes)
+    every[:, torch.as_tensor(seen)] = found
+    return every
 
 
 def checked_logits(logits: Any, batch: int, classes: int | None, name: str, device: str) -> torch.Tensor:
