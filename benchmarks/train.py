@@ -19,6 +19,7 @@ from benchmarks.made_up import images
 from benchmarks.table import Column, Section, promise
 from miafast.bench.throughput import bits
 from miafast.bench.timing import Spread, interleaved, ratios
+from miafast.canaries import joined
 from miafast.collect import measure
 from miafast.shadow import membership, recipe_for, stack_size, train
 from miafast.tables import Array
@@ -169,8 +170,7 @@ def _resnet9(
     members: mf.Records, others: mf.Records, *, device: str, epochs: int | None = None
 ) -> list[dict[str, Any]]:
     """Two models trained side by side on the same members."""
-    x, y = (np.concatenate([getattr(part, name) for part in (members, others)]) for name in "xy")
-    records = replace(members, x=x, y=y)
+    records = joined(members, others)
     recipe = recipe_for(members, model="resnet9")
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
     in_mask = np.tile(np.arange(len(records)) < len(members), (2, 1))

@@ -85,7 +85,7 @@ def audit_dp(
     method = method or ("clopper-pearson" if mode == "many-runs" else "one-run")
     _check(recipe, mode=mode, canary=canary, runs=runs, threshold_runs=threshold_runs, method=method,
            sees=sees)  # fmt: skip
-    more = 0 if isinstance(canary, str) and canary == "gradient" else 1 if mode == "many-runs" else canaries
+    more = 0 if canary == "gradient" else 1 if mode == "many-runs" else canaries
     claim, upper = _claim(recipe, len(records) + more, epsilon, delta)
     began = time.perf_counter()
     if mode == "many-runs":

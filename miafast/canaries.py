@@ -42,9 +42,9 @@ def make_canaries(records: Records, count: int = 1, *, kind: str = "random", see
     return replace(records, x=x, y=labels, name=f"{kind} canaries")
 
 
-def joined(records: Records, canaries: Records) -> Records:
-    """The pool with the canaries behind it."""
-    x, y = np.concatenate([records.x, canaries.x]), np.concatenate([records.y, canaries.y])
+def joined(records: Records, others: Records) -> Records:
+    """The pool with others, such as canaries, behind it."""
+    x, y = np.concatenate([records.x, others.x]), np.concatenate([records.y, others.y])
     return replace(records, x=x, y=y)
 
 

@@ -30,7 +30,7 @@ class Memorization:
     ``value`` = ``in_accuracy`` − ``out_accuracy`` in [−1, 1], NaN where a side has no model. ``standard_error`` adds
     one right and one wrong model to each side (Agresti and Caffo 2000): few models that agree are not certainty.
     ``low`` and ``high`` bound the value at 95 % (Newcombe 1998, method 10: Wilson's interval of each side, combined):
-    on average over shares; where one is near 0 or 1 they may cover 85 % only with 8 models a side, 90 % with 32.
+    on average over shares; where one is near 0 or 1 they may cover 84 % only with 8 models a side, 90 % with 32.
     """
 
     value: Array

@@ -200,3 +200,18 @@ def test_what_does_not_fit_is_refused(change: dict[str, np.ndarray], said: str) 
         top_influences(right, in_mask, labels=np.zeros(4))
     with pytest.raises(ValueError, match="labels is float64"):
         class_hardness(right, in_mask, np.zeros(3))
+
+
+@pytest.mark.parametrize(("models", "least"), [(8, 0.84), (32, 0.90)])
+def test_bounds_cover_as_they_say(models: int, least: float) -> None:
+    """Exactly, over all outcomes of two binomials."""
+    right = np.arange(models + 1)
+    shares = np.stack(np.broadcast_arrays(right[:, None] / models, right / models))
+    low, high = module._newcombe(shares, np.full((2, 1, 1), models))
+    truth = np.linspace(0.001, 0.999, 100)
+    chance = stats.binom.pmf(right[:, None], models, truth)
+    difference = truth[:, None] - truth
+    inside = (low[..., None, None] <= difference) & (difference <= high[..., None, None])
+    covers = np.einsum("ip,jq,ijpq->pq", chance, chance, inside)
+    assert covers.min() == pytest.approx(least, abs=0.005)
+    assert covers.mean() >= 0.95

@@ -107,8 +107,8 @@ class DPSGD:
 
     Every model is (``epsilon``, ``delta``)-private about adding or removing one record, how many there are being no
     secret (batches and steps follow from it): the noise multiplier follows from its batches (Poisson samples of the
-    recipe's expected size) and steps by Rényi accounting. Without a bound,
-    ``epsilon=math.inf`` only clips. Batch normalisation becomes group normalisation. Needs ``pip install
+    recipe's expected size) and steps by Rényi accounting. Without a bound, ``epsilon=math.inf`` only clips. Batch
+    normalisation becomes group normalisation. Needs ``pip install
     'miafast[dp]'``. See `miafast.shadow.private_module`.
 
     >>> DPSGD(8).name
