@@ -21,11 +21,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+#: What users give and get back: a NumPy, torch or CuPy array. Twins see NumPy's own, or the device's.
+AnyArray: TypeAlias = Any
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

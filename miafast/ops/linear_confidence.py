@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, AnyArray, Array, as_float, op, result_dtype
 from miafast.ops.logit_confidence import check_label_range, phi_of
 
 
 class Confidence(NamedTuple):
     """What is measured where logits are not kept: arrays [..., records]."""
 
-    phi: Array  #: logit-scaled confidence of the label
-    correct: Array  #: bool: the label is the first of the largest logits
+    phi: AnyArray  #: logit-scaled confidence of the label
+    correct: AnyArray  #: bool: the label is the first of the largest logits
 
 
 def _contract(features: Array, weight: Array, bias: Array | None, labels: Array) -> None:
@@ -71,7 +71,7 @@ def check_labels(labels: Array, records: int) -> None:
 
 
 @op(_contract)
-def linear_confidence(features: Array, weight: Array, bias: Array | None, labels: Array) -> Confidence:
+def linear_confidence(features: AnyArray, weight: AnyArray, bias: AnyArray | None, labels: AnyArray) -> Confidence:
     """phi of the logits features @ weightᵀ + bias, as `logit_confidence` gives it, without ever holding the logits.
 
     Only a block of the logits exists at any time, so a language model's head costs the memory of its inputs; with a

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, Array, as_float, op, result_dtype
+from miafast.ops.dispatch import BFLOAT16, AnyArray, Array, as_float, op, result_dtype
 
 
 def check_logits_and_labels(logits: Array, labels: Array) -> None:
@@ -52,7 +52,7 @@ def record_blocks(logits: Array) -> list[slice]:
 
 
 @op(check_logits_and_labels)
-def logit_confidence(logits: Array, labels: Array) -> Array:
+def logit_confidence(logits: AnyArray, labels: AnyArray) -> AnyArray:
     """Logit-scaled confidence phi = log p_y - log(1 - p_y) = z_y - logsumexp(z_others), without saturation.
 
     It says how sure a model is of the label: loss = softplus(-phi), p_y = sigmoid(phi). Computing it from p_y loses

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import Array, as_float, op, result_dtype
+from miafast.ops.dispatch import AnyArray, Array, as_float, op, result_dtype
 from miafast.ops.logit_confidence import (
     check_label_range,
     check_logits_and_labels,
@@ -19,17 +19,17 @@ from miafast.ops.logit_confidence import (
 class LogitSignals(NamedTuple):
     """What `signals` returns: arrays [..., records]."""
 
-    phi: Array  #: logit-scaled confidence of the label
-    loss: Array  #: cross-entropy -log p_y = softplus(-phi), nats, >= 0
-    confidence: Array  #: p_y = sigmoid(phi), in [0, 1]
-    entropy: Array  #: -sum p log p, nats, in [0, log(classes)]
-    modified_entropy: Array  #: Song & Mittal's: small when sure and right, large when sure and wrong, >= 0
-    margin: Array  #: z_y - max z_others
-    correct: Array  #: bool: the label is the first of the largest logits
+    phi: AnyArray  #: logit-scaled confidence of the label
+    loss: AnyArray  #: cross-entropy -log p_y = softplus(-phi), nats, >= 0
+    confidence: AnyArray  #: p_y = sigmoid(phi), in [0, 1]
+    entropy: AnyArray  #: -sum p log p, nats, in [0, log(classes)]
+    modified_entropy: AnyArray  #: Song & Mittal's: small when sure and right, large when sure and wrong, >= 0
+    margin: AnyArray  #: z_y - max z_others
+    correct: AnyArray  #: bool: the label is the first of the largest logits
 
 
 @op(check_logits_and_labels)
-def signals(logits: Array, labels: Array) -> LogitSignals:
+def signals(logits: AnyArray, labels: AnyArray) -> LogitSignals:
     """Every per-record signal of the logits at once: phi, loss, confidence, both entropies, margin, correct.
 
     With p = softmax(z), modified_entropy = -(1 - p_y) log p_y - sum over j != y of p_j log(1 - p_j), from

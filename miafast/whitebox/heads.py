@@ -57,7 +57,8 @@ def label_logit(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
 
 def label_phi(head: nn.Module, z: torch.Tensor, labels: Array) -> Array:
     """The head's logit-scaled confidence in each record's label, float64 [records]."""
-    return logit_confidence(_logits(head, z), labels)
+    phi: Array = logit_confidence(_logits(head, z), labels)
+    return phi
 
 
 def _logits(head: nn.Module, z: torch.Tensor) -> Array:
