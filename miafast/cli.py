@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -113,16 +112,12 @@ def audit(
         if target is not None:
             raise ValueError("--white-box looks inside the model, --target-logits has none; use miafast.audit for it.")
         target, members = mf.whitebox.drawn_target(recipe, records, seed=seed, model=shadows, layers=layers)
-    try:
+    with options.resumable(workdir):
         report = mf.audit(
             records, recipe, attack=chosen, shadows=shadows, seed=seed, membership=membership,
             queries=_queries(queries), target=target, is_member=members, workdir=workdir, device=device,
             progress=not quiet, defense=defense, white_box=layers,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        again = shlex.join(["miafast", *sys.argv[1:]])
-        print(f"\nStopped. Complete models are kept in {workdir}. To resume, repeat:\n  {again}", file=sys.stderr)
-        raise typer.Exit(130) from None
     _finish(report, out, scores)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -117,3 +120,14 @@ def check_out(out: Path, scores: str = "csv", *, report: bool = True) -> None:
         raise ValueError(f"--out {str(out)!r} cannot be a folder: {error.strerror}; choose another.") from error
     if not os.access(out, os.W_OK):
         raise PermissionError(f"--out {str(out)!r} cannot be written to; choose another folder.")
+
+
+@contextmanager
+def resumable(workdir: Path) -> Iterator[None]:
+    """On Ctrl-C, say where what is complete is kept and how to go on, and exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = shlex.join(["miafast", *sys.argv[1:]])
+        print(f"\nStopped. Complete models are kept in {workdir}. To resume, repeat:\n  {again}", file=sys.stderr)
+        raise typer.Exit(130) from None

@@ -142,9 +142,11 @@ def poison(
     asked = np.random.default_rng(seed).choice(len(pool), targets, replace=False)
     doses = [mf.poison(pool, asked, copies=each, seed=seed) for each in numbers(copies, "--copies") or ()]
     doses += [mf.mislabel(pool, asked, count=each, seed=seed) for each in numbers(mislabel, "--mislabel") or ()]
-    found = mf.truth_serum(
-        doses, recipe, shadows=shadows, fpr=fpr, seed=seed, workdir=workdir or out / "run", progress=not quiet
-    )  # fmt: skip
+    workdir = out / "run" if workdir is None else workdir
+    with options.resumable(workdir):
+        found = mf.truth_serum(
+            doses, recipe, shadows=shadows, fpr=fpr, seed=seed, workdir=workdir, progress=not quiet
+        )  # fmt: skip
     found.save(out)
     print(f"{found}\n\nReport of every dose: {out / 'dose-0' / 'report.html'} …")
 

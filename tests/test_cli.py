@@ -191,15 +191,16 @@ def test_every_command_has_help_that_names_what_there_is_to_choose(
     assert {word for each in says for word in each.split()} <= words
 
 
-def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", [("audit",), ("poison", "--fpr", "0.1")], ids=lambda verb: verb[0])
+def test_ctrl_c_leaves_a_run_that_resumes(verb: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("torch")
     np.savez(tmp_path / "toy.npz", x=rng.normal(size=(4000, 64)).astype(np.float32), y=rng.integers(0, 3, 4000))
-    command = [sys.executable, "-m", "miafast.cli", "audit", "--data", str(tmp_path / "toy.npz"), "--shadows", "8"]
+    command = [sys.executable, "-m", "miafast.cli", *verb, "--data", str(tmp_path / "toy.npz"), "--shadows", "8"]
     command += ["--hidden", "256", "--epochs", "2000", "--out", str(tmp_path / "out")]
     hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background may not
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hears) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "out" / "run" / "phi.npy").exists() and time.monotonic() < deadline:
+        while not list((tmp_path / "out" / "run").glob("**/phi.npy")) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)

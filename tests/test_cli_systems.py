@@ -106,10 +106,11 @@ def test_extraction_ranks_by_six_criteria(text: Path, tmp_path: Path) -> None:
         (("exposure", "--canary", "pin ##", "--characters", 3, "--copies", 0), "a text of at least 65 tokens"),
         (("exposure", "--canary", "pin ##", "--epochs", 0), "epochs=0"),
         (("exposure", "--canary", "pin ##", "--text", "nowhere.txt"), "--text 'nowhere.txt' cannot be read: No such"),
+        (("extract", "--length", 20), "run=30 in texts of length=20"),
         (("audit-dp", "--data", "digits", "--records", -5), "--records -5"),
     ],
 )
 def test_mistakes_are_named_before_training(options: tuple[object, ...], says: str, text: Path, tmp_path: Path) -> None:
-    given = ("--text", text) if options[0] == "exposure" and "--text" not in options else ()
+    given = ("--text", text) if options[0] in ("exposure", "extract") and "--text" not in options else ()
     with pytest.raises(ValueError, match=says):
         run(*options, *given, "--out", tmp_path / "out")

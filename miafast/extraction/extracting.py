@@ -67,7 +67,7 @@ def extract(
         encode, decode: text to tokens and back.
         smaller, other, window: as for `criteria`.
 
-    Raises ValueError as those do.
+    Raises ValueError as those do, and for a ``run`` longer than the texts, which would find nothing.
 
     Source: Carlini et al. 2021, "Extracting Training Data from Large Language Models".
 
@@ -79,6 +79,7 @@ def extract(
     >>> len(found.texts), sorted(found.scores)
     (4, ['lower-case', 'perplexity', 'window', 'zlib'])
     """
+    check_run(run, length)
     start = np.asarray(prompt)
     tokens = generate(
         model, start, count=count, length=length, seed=seed, top_k=top_k, temperature=temperature, hot=hot, decay=decay
@@ -88,3 +89,9 @@ def extract(
     orders = {by: np.argsort(-each, kind="stable") for by, each in scores.items()}
     ranks = {by: order[distinct(tokens[order].tolist())] for by, order in orders.items()}
     return Extraction(texts, scores, verbatim_share(tokens, training, length=run), ranks)
+
+
+def check_run(run: int, length: int) -> None:
+    """Refuse runs that texts of this length cannot hold; raises ValueError."""
+    if not 1 <= run <= length:
+        raise ValueError(f"run={run} in texts of length={length}; give at least 1 and at most the length.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from miafast.extraction.exposure import exposure
-from miafast.extraction.extracting import Extraction, extract
+from miafast.extraction.extracting import Extraction, check_run, extract
 from miafast.extraction.losses import sequence_losses
 from miafast.extraction.small import Characters, train_small
 from miafast.report.files import all_or_nothing
@@ -198,6 +198,7 @@ def extract_from(
     >>> extract_from("so it goes " * 40, count=8, length=20, run=10, width=16, epochs=10).found.verbatim.shape
     (8,)
     """
+    check_run(run, length)
     prompt = prompt or next((each for each in ("\n\n", "\n") if each in text), " ")
     code = Characters(text + prompt + text.lower())
     tokens = np.array(code.encode(text))
