@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -126,10 +125,10 @@ class RMIA:
     def tune_offline_a(self, shadow: Any, in_mask: Any, *, target: int = 0) -> RMIA:
         """This attack with the ``offline_a`` of 0, 0.1, …, 1 that finds the members of one shadow model best, by AUC.
 
-        The shadow ``target`` is attacked with the others: nothing about the real target's members is used. Ties go to
-        the largest a.
+        The shadow ``target`` is attacked with the others by `score`: nothing about the real target's members is used.
+        Ties go to the largest a.
 
-        Raises ValueError for a mode that is not offline, a ``target`` that is no model, and what `score_all` refuses.
+        Raises ValueError for a mode that is not offline, a ``target`` that is no model, and what `score` refuses.
         """
         if self.mode != "offline":
             raise ValueError(f"mode={self.mode!r} has no offline_a to tune; make it RMIA(mode='offline').")
@@ -138,7 +137,12 @@ class RMIA:
         members = int(in_mask[target].sum())
         if members in (0, len(in_mask[target])):
             raise ValueError(f"target={target} is a shadow without {'OUT' if members else 'IN'} records; take another.")
-        return best_of_grid(self, lambda attack: attack.score_all(shadow, in_mask)[target], in_mask[target])
+        rest = np.arange(len(shadow)) != target
+
+        def found(attack: RMIA) -> float:
+            return _auc(attack.score(shadow[target], shadow[rest], in_mask[rest]), in_mask[target])
+
+        return max((replace(self, offline_a=a) for a in reversed(GRID)), key=found)
 
     def _shares(self, ratio: Any, others: Any, population: Any, signals: dict[str, Any]) -> Any:
         """From log ratios [..., records, queries]; ``others`` are those of a population outside the pool."""
@@ -175,13 +179,6 @@ def _nowhere_in(shadow: Any) -> Any:
     """[models, records] False, of the caller's kind of array."""
     first = shadow[..., 0]
     return (first == first) & (first != first)
-
-
-def best_of_grid(attack: RMIA, scores_of: Callable[[RMIA], Any], is_member: Any) -> RMIA:
-    """The attack with the a of `GRID` whose scores [records] find members best, by AUC; ties go to the largest."""
-    return max(
-        (replace(attack, offline_a=a) for a in reversed(GRID)), key=lambda each: _auc(scores_of(each), is_member)
-    )
 
 
 def _auc(scores: Any, is_member: Any) -> float:

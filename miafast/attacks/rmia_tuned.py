@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from miafast.attacks.rmia import RMIA, best_of_grid
+from miafast.attacks.rmia import RMIA
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,4 @@ class TunedRMIA:
         both = np.flatnonzero(np.asarray(in_mask.any(-1)) & ~np.asarray(in_mask.all(-1)))
         if len(both) == 0 or len(shadow) < 2:
             raise ValueError("in_mask has no shadow with IN and OUT records to tune on; train more models.")
-        rest = np.arange(len(shadow)) != both[0]
-        return best_of_grid(
-            self.attack, lambda attack: attack.score(shadow[both[0]], shadow[rest], in_mask[rest]), in_mask[both[0]]
-        )
+        return self.attack.tune_offline_a(shadow, in_mask, target=int(both[0]))
