@@ -192,7 +192,7 @@ BAD: list[tuple[Any, Any, type[Exception], str]] = [
     (GOOD_LOGITS[None][:0], np.array([0, 1, 2, 3]), ValueError, r"labels\[3\] = 3"),
     (GOOD_LOGITS, np.array([0.0, 1.5, 2, 0]), TypeError, r"labels has dtype float64; give integer .*astype"),
     (GOOD_LOGITS, np.array([True] * 4), TypeError, r"labels has dtype bool; give integer"),
-    (GOOD_LOGITS, GOOD_LABELS[:3], ValueError, r"labels has shape \(3,\) for 4 records .* \(4,\)"),
+    (GOOD_LOGITS, GOOD_LABELS[:3], ValueError, r"labels has shape \(3,\) for 4 records; .* \(4,\)"),
     (GOOD_LOGITS, GOOD_LABELS[:, None], ValueError, r"labels has shape \(4, 1\) for 4 records"),
     (GOOD_LOGITS, [0, 1, 2, 0], TypeError, r"labels is a list; give a NumPy array"),
     ([[0.0]], np.array([0]), TypeError, r"logits is a list; give a NumPy array"),

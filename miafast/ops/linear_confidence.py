@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from miafast.ops.dispatch import BFLOAT16, AnyArray, Array, as_float, op, result_dtype
-from miafast.ops.logit_confidence import check_label_range, phi_of
+from miafast.ops.dispatch import AnyArray, Array, as_float, op, result_dtype
+from miafast.ops.logit_confidence import check_label_range, check_labels, check_numbers, phi_of
 
 
 class Confidence(NamedTuple):
@@ -20,7 +20,8 @@ class Confidence(NamedTuple):
 
 def _contract(features: Array, weight: Array, bias: Array | None, labels: Array) -> None:
     given = {"features": features, "weight": weight} | ({} if bias is None else {"bias": bias})
-    check_floating(given)
+    for name in given:
+        check_numbers(name, given[name])
     check_labels(labels, features.shape[-2] if features.ndim > 1 else 0)
     for name, value, axes in (
         ("features", features, "[records, width]"),
@@ -43,31 +44,6 @@ def _contract(features: Array, weight: Array, bias: Array | None, labels: Array)
     if len({len(value) for value in _with_models(features, weight, bias)}) > 1:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
         raise ValueError(f"{shapes} disagree on the number of models; give each as many, or no models axis.")
-
-
-def check_floating(given: dict[str, Array]) -> None:
-    for name, value in given.items():
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"{name} is a {type(value).__name__}; give a NumPy array or a torch tensor.")
-        if not (value.dtype == BFLOAT16 or value.dtype in (np.float16, np.float32, np.float64)):
-            raise TypeError(
-                f"{name} has dtype {value.dtype}; give float16, bfloat16, float32 or float64 in the machine's byte "
-                "order."
-            )
-
-
-def check_labels(labels: Array, records: int) -> None:
-    if not isinstance(labels, np.ndarray):
-        raise TypeError(f"labels is a {type(labels).__name__}; give a NumPy array or a torch tensor.")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"labels has dtype {labels.dtype}; give integer class indices, for example labels.astype(np.int64)."
-        )
-    if labels.shape != (records,):
-        raise ValueError(
-            f"labels has shape {labels.shape} for {records} records; give one label per record, shape {(records,)}; "
-            "all models share them."
-        )
 
 
 @op(_contract)

@@ -11,27 +11,41 @@ from miafast.ops.dispatch import BFLOAT16, AnyArray, Array, as_float, op, result
 
 def check_logits_and_labels(logits: Array, labels: Array) -> None:
     """The contract of every op on (logits, labels) but for the labels' range, which costs a pass over them."""
-    for name, value in (("logits", logits), ("labels", labels)):
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"{name} is a {type(value).__name__}; give a NumPy array or a torch tensor.")
-    if not (logits.dtype == BFLOAT16 or logits.dtype in (np.float16, np.float32, np.float64)):
-        raise TypeError(
-            f"logits has dtype {logits.dtype}; give float16, bfloat16, float32 or float64 in the machine's byte order."
-        )
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"labels has dtype {labels.dtype}; give integer class indices, for example labels.astype(np.int64)."
-        )
+    check_numbers("logits", logits)
     if logits.ndim < 2:
         raise ValueError(f"logits has shape {logits.shape}; give [..., records, classes].")
     records, classes = logits.shape[-2:]
     if not 0 < classes < 2**31:
         raise ValueError(f"logits has shape {logits.shape}, so {classes} classes; give between 1 and 2**31 - 1.")
+    check_labels(labels, records)
+
+
+def check_numbers(name: str, value: Array) -> None:
+    """Raise TypeError unless the value is an array of one of the four floating types."""
+    _check_array(name, value)
+    if not (value.dtype == BFLOAT16 or value.dtype in (np.float16, np.float32, np.float64)):
+        raise TypeError(
+            f"{name} has dtype {value.dtype}; give float16, bfloat16, float32 or float64 in the machine's byte order."
+        )
+
+
+def check_labels(labels: Array, records: int) -> None:
+    """Raise TypeError unless labels are an array of integers, ValueError unless there is one for each record."""
+    _check_array("labels", labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"labels has dtype {labels.dtype}; give integer class indices, for example labels.astype(np.int64)."
+        )
     if labels.shape != (records,):
         raise ValueError(
-            f"labels has shape {labels.shape} for {records} records in logits; give one label per record, "
-            f"shape {(records,)}; all leading axes of logits share them."
+            f"labels has shape {labels.shape} for {records} records; give one label per record, shape {(records,)}: "
+            "models and all other leading axes share them."
         )
+
+
+def _check_array(name: str, value: Array) -> None:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is a {type(value).__name__}; give a NumPy array or a torch tensor.")
 
 
 def check_label_range(labels: Array, classes: int) -> None:

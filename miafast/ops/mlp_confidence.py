@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from miafast.ops.dispatch import Array, as_float, op, result_dtype
-from miafast.ops.linear_confidence import Confidence, check_floating, check_labels, confidence_of
-from miafast.ops.logit_confidence import check_label_range
+from miafast.ops.linear_confidence import Confidence, confidence_of
+from miafast.ops.logit_confidence import check_label_range, check_labels, check_numbers
 
 
 def check_widths(widths: Sequence[int]) -> None:
@@ -19,7 +19,8 @@ def check_widths(widths: Sequence[int]) -> None:
 
 
 def _contract(x: Array, weights: Array, labels: Array, *, widths: Sequence[int], activation: str) -> None:
-    check_floating({"x": x, "weights": weights})
+    check_numbers("x", x)
+    check_numbers("weights", weights)
     check_widths(widths)
     if x.ndim != 2 or x.shape[1] != widths[0]:
         raise ValueError(f"x has shape {x.shape}; widths={tuple(widths)} need [records, {widths[0]}].")
