@@ -142,6 +142,23 @@ def test_modules_in_turns_answer_as_they_do_alone(dtype: str) -> None:
             torch.testing.assert_close(answers(x[rows]), expected, rtol=close, atol=close)
 
 
+def test_modules_in_turns_are_refused_when_they_answer_probabilities() -> None:
+    sure = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3), torch.nn.Softmax(dim=1))
+    with pytest.raises(ValueError, match="model 0 gives probabilities"):
+        Answers(mf.Recipe(), [sure], names=("model 0",), classes=3)(torch.from_numpy(PICTURES.inputs()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_conv_nets_answer_in_their_recipe_s_precision(dtype: str) -> None:
+    recipe = mf.Recipe(model="conv", epochs=1, batch_size=10, dtype=dtype)
+    models = train(recipe, PICTURES, membership(50, 4, seed=0), models=[0, 2], seed=0)
+    x = torch.from_numpy(PICTURES.inputs())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        halves = torch.stack([each(x).float() for each in models.modules()])
+    assert torch.equal(models.logits(x), halves) == (dtype == "bfloat16")
+    torch.testing.assert_close(models.logits(x), halves, rtol=5e-2, atol=5e-2)
+
+
 @pytest.mark.parametrize("query", ["identity", "mirror", "shift:2,-1", "mirror+shift:-3,4"])
 def test_a_device_s_batches_are_the_processor_s(query: str) -> None:
     on_cpu = linear([0])

@@ -321,7 +321,7 @@ def test_the_loss_s_slope_is_autograd_s(classes: int, fused: bool, smoothing: fl
 @interpreted
 @pytest.mark.parametrize(("name", "packed"), [
     *((name, False) for name in ("logistic", "dropout", "tanh", "wide", "smoothed", "momentum", "nesterov", "adamw")),
-    *((name, True) for name in ("logistic", "tanh", "wide")),  # others train on bits below
+    *((name, True) for name in ("logistic", "tanh", "wide", "momentum", "nesterov")),  # more train on bits below
 ])  # fmt: skip
 def test_a_perceptron_s_step_in_kernels_is_the_gradient_and_the_optimiser_s(name: str, packed: bool) -> None:
     from miafast.shadow.mlp_kernel import mlp_step

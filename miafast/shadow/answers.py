@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from miafast.measurements import refuse_probabilities
 from miafast.ops.dispatch import note
 from miafast.shadow.capture import captured
 from miafast.shadow.models import checked_logits
@@ -39,6 +40,7 @@ class Answers:
         """Ask the first model, then capture what asking is; smaller batches will be filled up with old inputs."""
         self._x = x.clone()
         self._logits = checked_logits(self._forward(), len(x), self._classes, self._names[0], str(x.device)).clone()
+        refuse_probabilities(self._names[0], self._logits)
         self._run, how, _ = captured(lambda: self._logits.copy_(self._forward()), x.device)
         note("inference", how)
 

@@ -15,7 +15,7 @@ from typing import Any
 from miafast.tables import Records
 
 #: Part of every fingerprint: raised when a change here makes the same recipe and seed train another model.
-REVISION = 2
+REVISION = 3
 
 #: A user's own training: train(records, in_indices, seed) -> model. See `miafast.shadow.wrap` for what a model may be.
 TrainFunction = Callable[[Records, Any, int], Any]
@@ -49,7 +49,7 @@ class Recipe:
     ``weight_decay`` is an L2 penalty in sgd and adam and decoupled in adamw, as in PyTorch. ``dropout`` follows every
     hidden layer of an mlp, and the last pooling of conv. ``augment`` (images): "mirror" flips half of the inputs,
     "shift" moves each by up to 4 pixels each way. ``dtype="bfloat16"`` multiplies matrices in
-    bfloat16 and keeps weights in float32.
+    bfloat16 and keeps weights in float32; models that do not stack answer in it too.
 
     Raises ValueError for a value out of range or options that cannot work together, TypeError for a wrong kind.
 

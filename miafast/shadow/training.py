@@ -64,7 +64,10 @@ def train(
     if data.device.type != "cpu":
         answers = Answers(recipe, modules, names=names, classes=records.classes)
         return Models(len(names), how, names, records.classes, answers, str(data.device), modules=lambda: modules)
-    made = [wrap(each, name=name, classes=records.classes) for each, name in zip(modules, names, strict=True)]
+    made = [
+        wrap(each, name=name, classes=records.classes, dtype=recipe.dtype)
+        for each, name in zip(modules, names, strict=True)
+    ]
     return join(made, how=how)
 
 
