@@ -128,18 +128,27 @@ MIAFAST_INLINE V log_of_near_one(V f, V k) {
     }
 }
 
+// Finite normal x > 0 as (1 + f) 2^k with 1 + f in [sqrt(1/2), sqrt(2)].
+template <typename V>
+struct Parts {
+    typename Of<V>::UnsignedV exponent;  // k + bias
+    V f, k;
+    MIAFAST_INLINE explicit Parts(V x) {
+        using C = Of<V>;
+        const auto bits = bits_as<typename C::UnsignedV>(x);
+        exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
+        k = bits_as<V>(exponent | C::two_to_mantissa) -
+            (bits_as<typename C::Number>(C::two_to_mantissa) + static_cast<typename C::Number>(C::bias));
+        f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) -
+            typename C::Number{1};
+    }
+};
+
 // log(x) for finite normal x > 0. About 1 ulp.
 template <typename V>
 MIAFAST_INLINE V log_of_normal(V x) {
-    using C = Of<V>;
-    using U = typename C::UnsignedV;
-    const U bits = bits_as<U>(x);
-    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
-    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
-                (bits_as<typename C::Number>(C::two_to_mantissa) + static_cast<typename C::Number>(C::bias));
-    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) -
-                typename C::Number{1};
-    return log_of_near_one(f, k);
+    const Parts<V> parts(x);
+    return log_of_near_one(parts.f, parts.k);
 }
 
 #if MIAFAST_VECTOR_BYTES == 64
@@ -195,20 +204,13 @@ MIAFAST_INLINE F32 log_of_normal(F32 x) {
 // log(x) for every x: -infinity for 0, NaN below, denormals, infinity, NaN. About 1 ulp.
 template <typename V>
 inline V log(V x) {
-    using C = Of<V>;
-    using T = typename C::Number;
+    using T = Number<V>;
     using Limits = std::numeric_limits<T>;
     constexpr T lift = sizeof(T) == 4 ? T(16777216.0) : T(18014398509481984.0);  // 2^24, 2^54
     constexpr T lowered = sizeof(T) == 4 ? T(24) : T(54);
-    using U = typename C::UnsignedV;
     const auto tiny = x < broadcast<V>(Limits::min());
-    const U bits = bits_as<U>(select(tiny, x * lift, x));
-    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
-    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
-                (bits_as<T>(C::two_to_mantissa) + static_cast<T>(C::bias)) -
-                select(tiny, broadcast<V>(lowered), V{});
-    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) - T{1};
-    V result = log_of_near_one(f, k);
+    const Parts<V> parts(select(tiny, x * lift, x));
+    V result = log_of_near_one(parts.f, parts.k - select(tiny, broadcast<V>(lowered), V{}));
     result = select(x == broadcast<V>(Limits::infinity()), x, result);
     result = select(x == V{}, broadcast<V>(-Limits::infinity()), result);
     result = select(x < V{}, broadcast<V>(Limits::quiet_NaN()), result);
@@ -220,16 +222,11 @@ inline V log(V x) {
 template <typename V>
 MIAFAST_INLINE V log1p(V x) {
     using C = Of<V>;
-    using U = typename C::UnsignedV;
     using T = typename C::Number;
     const V u = x + T{1};
-    const U bits = bits_as<U>(u);
-    const U exponent = (bits + (C::one - C::root_half)) >> C::mantissa;
-    const V k = bits_as<V>(exponent | C::two_to_mantissa) -
-                (bits_as<T>(C::two_to_mantissa) + static_cast<T>(C::bias));
-    const V f = bits_as<V>(bits - ((exponent - typename C::Unsigned{C::bias}) << C::mantissa)) - T{1};
-    const V twice_scale = bits_as<V>((typename C::Unsigned{2 * C::bias + 1} - exponent) << C::mantissa);
-    return log_of_near_one(f + (x - (u - T{1})) * (T{0.5} * twice_scale), k);
+    const Parts<V> parts(u);
+    const V twice_scale = bits_as<V>((typename C::Unsigned{2 * C::bias + 1} - parts.exponent) << C::mantissa);
+    return log_of_near_one(parts.f + (x - (u - T{1})) * (T{0.5} * twice_scale), parts.k);
 }
 
 #if MIAFAST_VECTOR_BYTES == 64
