@@ -1,6 +1,7 @@
-// Python's side of logit_confidence and signals.
+// Python's side of logit_confidence, signals and negative_loss.
 #include "bindings.h"
 #include "logit_confidence.h"
+#include "negative_loss.h"
 #include "signals.h"
 
 void bind_signals(py::module_& m) {
@@ -31,4 +32,15 @@ void bind_signals(py::module_& m) {
         py::arg("logits"), py::arg("storage"), py::arg("labels"), py::arg("phi"), py::arg("loss"),
         py::arg("confidence"), py::arg("entropy"), py::arg("modified_entropy"), py::arg("margin"),
         py::arg("correct"));
+    m.def(
+        "negative_loss",
+        [](const py::array& phi, const std::string& storage, py::array& scores) {
+            const auto view = logits_view(phi, storage);
+            void* out = scores.mutable_data();
+            const bool wide = scores.itemsize() == sizeof(double);
+            py::gil_scoped_release released;
+            wide ? miafast::negative_loss(view, static_cast<double*>(out))
+                 : miafast::negative_loss(view, static_cast<float*>(out));
+        },
+        py::arg("phi"), py::arg("storage"), py::arg("scores"));
 }

@@ -38,6 +38,12 @@ def signals(logits: Array, labels: Array) -> LogitSignals:
     return result
 
 
+def negative_loss(phi: Array) -> Array:
+    scores = _empty(phi.shape[:-1], result_dtype(phi))
+    _native.negative_loss(*_stored(phi), scores)
+    return scores
+
+
 def linear_confidence(features: Array, weight: Array, bias: Array | None, labels: Array) -> Confidence:
     result = empty_confidence(features, weight, bias)
     some = np.zeros(weight.shape[-2], np.float32) if bias is None else bias

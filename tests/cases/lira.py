@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.cases.registry import Case, cases
+from tests.cases.registry import Case, bfloat16, cases
 from tests.cases.shadows import lira_data, lira_inputs, score_tolerance
 
 LIRA_RULES = [
@@ -120,3 +120,9 @@ def negative_loss_cases() -> Iterator[Case]:
     for dtype in (np.float16, np.float32, np.float64):
         yield Case(dtype.__name__, (phi.astype(dtype),))
     yield Case("no_records", (phi[:0],))
+    draw = np.random.default_rng(0)
+    many = 200.0 * draw.normal(size=(3, 1100, 4)) ** 3
+    yield Case("blocks", (many,))
+    yield Case("strided", (many.astype(np.float32)[::-1, ::2, 1::2],))
+    yield Case("bfloat16", (bfloat16(many),))
+    yield Case("leads", (draw.normal(size=(2, 3, 17, 1)).astype(np.float32),))
