@@ -6,7 +6,7 @@
 // clang-format on
 
 // NaN where x is not finite.
-MIAFAST_INLINE F64 log_p_of(F64 x) { return min(x, F64{}) - log1p(exp_clamped(-abs(x))) + (x - x); }
+MIAFAST_INLINE F64 log_p_of(F64 x) { return min(x, F64{}) - log1p(exp(-abs(x))) + (x - x); }
 
 template <typename T>
 inline void negative_losses_of(const Logits& phi, std::int64_t model, std::int64_t begin, std::int64_t end,
