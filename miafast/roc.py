@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from miafast.intervals import Design, auc_interval, design_effect, tpr_interval
-from miafast.ops.roc_counts import roc_counts
+from miafast.ops.roc_counts import RocCounts, roc_counts
 from miafast.ops.tpr_at import allowed_false_positives, tpr_at
 from miafast.tables import Array
 
@@ -49,8 +49,7 @@ class Roc:
     @cached_property
     def auc(self) -> float:
         """The chance that a member outscores a non-member, ties counting half. ½ is guessing."""
-        in_order = np.sum(np.diff(self.false_positives) * (self.true_positives[1:] + self.true_positives[:-1]))
-        return float(in_order / (2 * self.members * self.non_members))
+        return RocCounts(self.thresholds, self.false_positives, self.true_positives).auc
 
     @cached_property
     def balanced_accuracy(self) -> float:

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import miafast as mf  # noqa: E402
+from miafast.attacks import ATTACKS  # noqa: E402
 from miafast.ops import dispatch  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case  # noqa: E402
@@ -106,6 +107,24 @@ def test_cupy_arrays_share_memory_and_stream() -> None:
                 assert isinstance(got, cupy.ndarray)
                 assert got.dtype == wanted.dtype
                 np.testing.assert_allclose(cupy.asnumpy(got), wanted[turned], rtol=2e-5, atol=2e-6)
+
+
+ON_PHI = [
+    each
+    for each in (make() for make in ATTACKS.values())
+    if each.signals == ("phi",) and not getattr(each, "labels", False)
+]
+
+
+@pytest.mark.parametrize("attack", ON_PHI, ids=lambda attack: attack.name)
+def test_attacks_score_signals_where_they_are(attack: Any) -> None:
+    draw = np.random.default_rng(0)
+    in_mask = draw.random((12, 300)) < 0.5
+    in_mask[:2], in_mask[2:4] = True, False
+    phi = draw.normal(size=(12, 300)) + 2.0 * in_mask
+    found = attack.score_all(as_torch(phi, "cuda"), as_torch(in_mask, "cuda"))
+    assert found.is_cuda
+    np.testing.assert_allclose(found.cpu().numpy(), attack.score_all(phi, in_mask), rtol=1e-6, atol=1e-6)
 
 
 def test_arrays_on_host_and_device_are_an_error() -> None:

@@ -137,10 +137,12 @@ class RMIA:
         members = int(in_mask[target].sum())
         if members in (0, len(in_mask[target])):
             raise ValueError(f"target={target} is a shadow without {'OUT' if members else 'IN'} records; take another.")
-        rest = np.arange(len(shadow)) != target
+        rest = [model for model in range(len(shadow)) if model != target]
 
         def found(attack: RMIA) -> float:
-            return _auc(attack.score(shadow[target], shadow[rest], in_mask[rest]), in_mask[target])
+            scores = attack.score(shadow[target], shadow[rest], in_mask[rest])
+            known = scores == scores
+            return roc_counts(scores[known], in_mask[target][known]).auc
 
         return max((replace(self, offline_a=a) for a in reversed(GRID)), key=found)
 
@@ -179,11 +181,3 @@ def _nowhere_in(shadow: Any) -> Any:
     """[models, records] False, of the caller's kind of array."""
     first = shadow[..., 0]
     return (first == first) & (first != first)
-
-
-def _auc(scores: Any, is_member: Any) -> float:
-    """Area under the ROC of the records that have a score."""
-    known = scores == scores
-    counts = roc_counts(scores[known], is_member[known])
-    fpr, tpr = (np.concatenate([[0.0], np.asarray(each) / int(each[-1])]) for each in counts[1:])
-    return float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from miafast.attacks.rmia import RMIA
 
 
@@ -20,6 +18,7 @@ class TunedRMIA:
 
     Raises ValueError for an attack that is not offline.
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> in_mask = rng.random((8, 500)) < 0.5
     >>> in_mask[-2:] = False  # an OUT model for every record
@@ -50,7 +49,7 @@ class TunedRMIA:
         """Scores [models, records] as `RMIA.score_all` gives them, every model tuned for without itself."""
         chosen = []
         for target in range(len(shadow)):
-            others = np.arange(len(shadow)) != target
+            others = [model for model in range(len(shadow)) if model != target]
             chosen.append(self._tuned(shadow[others], in_mask[others]))
         found = {attack: attack.score_all(shadow, in_mask) for attack in set(chosen)}
         scores = found[chosen[0]] * 1
@@ -59,7 +58,8 @@ class TunedRMIA:
         return scores
 
     def _tuned(self, shadow: Any, in_mask: Any) -> RMIA:
-        both = np.flatnonzero(np.asarray(in_mask.any(-1)) & ~np.asarray(in_mask.all(-1)))
-        if len(both) == 0 or len(shadow) < 2:
+        members, records = in_mask.sum(-1).tolist(), in_mask.shape[-1]
+        first = next((model for model, count in enumerate(members) if 0 < count < records), None)
+        if first is None or len(shadow) < 2:
             raise ValueError("in_mask has no shadow with IN and OUT records to tune on; train more models.")
-        return self.attack.tune_offline_a(shadow, in_mask, target=int(both[0]))
+        return self.attack.tune_offline_a(shadow, in_mask, target=first)

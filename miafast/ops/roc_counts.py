@@ -16,6 +16,13 @@ class RocCounts(NamedTuple):
     false_positives: Array  # [distinct] int64, non-members with score >= threshold
     true_positives: Array  # [distinct] int64, members with score >= threshold
 
+    @property
+    def auc(self) -> float:
+        """The chance that a member outscores a non-member, ties counting half."""
+        false, true = self.false_positives, self.true_positives
+        in_order = false[0] * true[0] + ((false[1:] - false[:-1]) * (true[1:] + true[:-1])).sum()
+        return int(in_order) / (2 * int(false[-1]) * int(true[-1]))
+
 
 def check_scores(scores: Array, is_member: Array) -> None:
     """Raise ValueError unless scores are floating and is_member is bool of the same shape."""
