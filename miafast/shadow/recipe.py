@@ -14,7 +14,8 @@ from typing import Any
 
 from miafast.tables import Records
 
-#: Part of every fingerprint: raised when a change here makes the same recipe and seed train another model.
+#: Part of every fingerprint: raised when a change makes the same recipe and seed train another model, or have it answer
+#: otherwise.
 REVISION = 3
 
 #: A user's own training: train(records, in_indices, seed) -> model. See `miafast.shadow.wrap` for what a model may be.
