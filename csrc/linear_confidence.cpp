@@ -53,6 +53,7 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
                       Workspace& memory) {
     const std::int64_t features = job.features.classes;
     const std::int64_t grain = rounded((std::int64_t{1} << 17) / features, panel);  // some 50 microseconds
+    SharedRecords found;
     for (const Split into : {Split{1, true}, Split{1, false}, Split{3, true}, Split{3, false}}) {
         const std::int64_t words = MIAFAST_PICK(record_words)(job, into);
         if (!words) continue;
@@ -67,10 +68,26 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
                 fits = false;
         });
         if (!fits) continue;
-        if (!into.digits) return {nullptr, {to, into, nullptr, {}}, true};
-        const Columns columns = MIAFAST_PICK(digit_columns)(job, start, start + count,
-                                                            memory.take<float>(3, rounded(features, 64)));
-        if (may_be_digits(job, into.parts, columns)) return {nullptr, {to, into, worth, columns}, true};
+        found.split = {to, into, worth, {}};
+        found.by_tiles = true;
+        if (!into.digits) return found;
+        float* squares = memory.take<float>(3, rounded(features, 64));
+        found.split.columns = MIAFAST_PICK(digit_columns)(job, start, start + count, squares);
+        if (may_be_digits(job, into.parts, found.split.columns)) return found;
+    }
+    found = {};
+    if (const std::int64_t places = MIAFAST_PICK(record_places)(job)) {
+        const auto place = MIAFAST_PICK(place_shared);
+        auto* to = memory.take<std::uint16_t>(4, rounded(count, panel) * places);
+        std::atomic<bool> fits{true};
+        parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+            Workspace own;
+            if (fits && !place(job, start + begin, start + end, own, to + begin * places)) fits = false;
+        });
+        if (fits) {
+            found.places = to;
+            return found;
+        }
     }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
@@ -78,7 +95,8 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
     parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
         pack(job, start + begin, start + end, to + begin * bytes);
     });
-    return {to, {}, false};
+    found.panels = to;
+    return found;
 }
 
 }  // namespace
@@ -96,9 +114,11 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
     std::atomic<std::int64_t> first_bad{none};
     for (std::int64_t start = 0; start < records; start += round) {
         const std::int64_t stop = std::min(records, start + round);
-        const SharedRecords all =
-            is_shared ? prepare(job, start, stop - start, panel, memory)
-                      : SharedRecords{nullptr, {}, MIAFAST_PICK(record_words)(job, {1, false}) > 0};
+        SharedRecords all;
+        if (is_shared)
+            all = prepare(job, start, stop - start, panel, memory);
+        else
+            all.by_tiles = MIAFAST_PICK(record_words)(job, {1, false}) > 0;
         const std::int64_t words = MIAFAST_PICK(record_words)(job, all.split.into);
         const std::int64_t most = rounded(piece_size(job, stop - start, is_shared, all.by_tiles), panel);
         const std::int64_t pieces = (stop - start + most - 1) / most;
@@ -111,6 +131,7 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                 if (all.panels)
                     some.panels =
                         static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
+                if (all.places) some.places += offset * MIAFAST_PICK(record_places)(job);
                 if (all.split.words) some.split.words += offset * words;
                 if (all.split.worth) some.split.worth += offset;
                 const std::int64_t bad =

@@ -55,9 +55,10 @@ struct SplitRecords {
 
 // What all models read of some records, null where each is to prepare its own.
 struct SharedRecords {
-    const void* panels;
-    SplitRecords split;
-    bool by_tiles;  // of AMX, where a model's weights allow it
+    const void* panels = nullptr;
+    const std::uint16_t* places = nullptr;  // in tables of sums, of inputs that are 0 or 1
+    SplitRecords split{};
+    bool by_tiles = false;  // of AMX, where a model's weights allow it
 };
 
 // Memory that a thread keeps from one piece of work to the next, in 64-byte lines; not initialised.

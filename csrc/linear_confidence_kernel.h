@@ -2,6 +2,7 @@
 // units: a hidden layer's are activated and kept, the last one's reduced to a running largest and a running
 // sum per record.
 #include "linear_product.h"
+#include "linear_subsets.h"
 
 #if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
 #define MIAFAST_TILES 1
@@ -116,14 +117,38 @@ inline void finish_outputs(const Running<T>& running, std::int64_t count, T* phi
     }
 }
 
-// Records [begin, end) of one model; without panels this packs them.
+// What a layer's outputs become, block after block: activated, the panels that the next layer reads, or phi.
+template <typename T>
+struct Outputs {
+    bool is_last, tanh;
+    std::int64_t units, records;
+    const Running<T>& running;
+    T *tile, *hidden;
+
+    // Units [first, + size), of which `product` fills tiles.
+    template <typename Product>
+    void take(const Product& product, std::int64_t first, std::int64_t size) const {
+        constexpr std::int64_t width = panel_width<T>;
+        for (std::int64_t at = 0; at < records; at += width) {
+            product.multiply(at, tile);
+            if (is_last)
+                reduce_outputs<width>(first, size, at, running, tile);
+            else
+                activate(tanh, tile, size * width, hidden + at * units + first * width);
+        }
+    }
+};
+
+// Records [begin, end) of one model, of which panels or, where inputs are 0 or 1, places in tables are known;
+// without either this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                                  std::int64_t end, const T* panels, Workspace& memory) {
+                                  std::int64_t end, const T* panels,
+                                  [[maybe_unused]] const std::uint16_t* places, Workspace& memory) {
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels) {
+    if (!panels && !places) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
@@ -136,20 +161,29 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
     T* tile = memory.take<T>(6, groups_in_block * product_rows * width);
     for (std::size_t number = 0; number < job.layers.size(); ++number) {
         const Affine& layer = job.layers[number];
-        const std::int64_t units = layer.weight.records, most = groups_in_block * product_rows;
-        const std::int64_t blocks = (units + most - 1) / most, block_units = (units + blocks - 1) / blocks;
+        const std::int64_t units = layer.weight.records;
         const bool is_last = number + 1 == job.layers.size();
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
+        const Outputs<T> outputs{is_last, job.tanh, units, padded, running, tile, hidden};
+#if MIAFAST_VECTOR_BYTES
+        if (places) {
+            for (std::int64_t first = 0; first < units; first += table_length<T>) {
+                const std::int64_t size = std::min(table_length<T>, units - first);
+                const SubsetProduct<T> product(layer, model, first, size, places, padded, memory);
+                if (!product.fits())
+                    return confidence_of<T>(job, model, begin, end, nullptr, nullptr, memory);
+                outputs.take(product, first, size);
+            }
+            places = nullptr;
+            panels = hidden;
+            continue;
+        }
+#endif
+        const std::int64_t most = groups_in_block * product_rows, blocks = (units + most - 1) / most,
+                           block_units = (units + blocks - 1) / blocks;
         for (std::int64_t first = 0; first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            const BlockProduct<T> product(layer, model, first, size, memory);
-            for (std::int64_t at = 0; at < padded; at += width) {
-                product.multiply(panels + at * layer.weight.classes, tile);
-                if (is_last)
-                    reduce_outputs<width>(first, size, at, running, tile);
-                else
-                    activate(job.tanh, tile, size * width, hidden + at * units + first * width);
-            }
+            outputs.take(BlockProduct<T>(layer, model, first, size, panels, memory), first, size);
         }
         panels = hidden;
     }
@@ -174,6 +208,30 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
         else
             pack_panel(x, first, count, static_cast<float*>(panels) + place);
     }
+}
+
+// Places that a record has in tables of sums, 0 where its inputs are multiplied.
+inline std::int64_t record_places([[maybe_unused]] const ConfidenceJob& job) {
+#if MIAFAST_VECTOR_BYTES
+    const bool pays = job.features.records >= 64 && 2 * job.layers[0].weight.records >= lanes<F32>;
+    return pays ? subset_groups(job.features.classes) : 0;
+#else
+    return 0;
+#endif
+}
+
+// The places of records [begin, end) that all models share; returns whether their inputs are 0 or 1.
+inline bool place_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                         [[maybe_unused]] std::int64_t end, [[maybe_unused]] Workspace& memory,
+                         [[maybe_unused]] std::uint16_t* places) {
+#if MIAFAST_VECTOR_BYTES
+    const Logits& x = job.features;
+    const char* first = x.data + begin * x.record_stride;
+    return job.is_double() ? subset_places<double>(x, first, end - begin, memory, places)
+                           : subset_places<float>(x, first, end - begin, memory, places);
+#else
+    return false;
+#endif
 }
 
 #if MIAFAST_TILES
@@ -249,8 +307,10 @@ inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std
     }
 #endif
     if (job.is_double())
-        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), memory);
-    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), memory);
+        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), shared.places,
+                             memory);
+    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.places,
+                         memory);
 }
 
 #undef MIAFAST_TILES

@@ -129,14 +129,15 @@ inline void multiply_block(const UnitBlock& block, const T* weight, const T* bia
     }
 }
 
-// A block of a layer's units of one model, ready to be multiplied with panel after panel.
+// A block of a layer's units of one model, ready to be multiplied with panel after panel of records.
 template <typename T>
 class BlockProduct {
   public:
     BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                 Workspace& memory)
+                 const T* panels, Workspace& memory)
         : block_{first, units, (units + product_rows - 1) / product_rows},
           inner_(layer.weight.classes),
+          panels_(panels),
           biases_(memory.take<T>(7, units)),
           weights_(memory.take<T>(8, units * inner_)) {
         std::fill(biases_, biases_ + units, T{0});
@@ -148,13 +149,14 @@ class BlockProduct {
         pack_weights(layer.weight, layer.weight.model_start(model), block_, weights_);
     }
 
-    // tile [units][panel_width] of one panel.
-    void multiply(const T* panel, T* tile) const {
-        multiply_block(block_, weights_, biases_, panel, inner_, tile);
+    // tile [units][panel_width] of the panel of records from `at` on.
+    void multiply(std::int64_t at, T* tile) const {
+        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, tile);
     }
 
   private:
     UnitBlock block_;
     std::int64_t inner_;
+    const T* panels_;
     T *biases_, *weights_;
 };

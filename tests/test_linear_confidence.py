@@ -87,6 +87,27 @@ def test_what_bfloat16_holds_exactly_loses_no_digits() -> None:
     np.testing.assert_allclose(found.phi, mf.logit_confidence(logits, LABELS), rtol=3e-6, atol=3e-5)
 
 
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sums_of_weights_are_looked_up_for_bits(dtype: type, isa: str, limited_isa: object) -> None:
+    """Units and inputs that fill no table, and models whose weights are not finite or have infinite sums."""
+    limited_isa(isa)  # type: ignore[operator]
+    draw = np.random.default_rng(3)
+    features, weight = draw.random((300, 83)) < 0.4, draw.normal(size=(5, 101, 83))
+    labels, largest = draw.integers(101, size=300), np.finfo(dtype).max
+    weight[1, 7, 11] = np.nan
+    weight[2, 8, 12] = np.inf
+    weight[3, 9, :3] = largest / 4, largest / 4, -largest / 4
+    features[0, :12] = 0  # but inf × 0 is NaN, and must not be left out
+    features, weight = features[:, ::-1].astype(dtype)[:, ::-1], weight.astype(dtype)
+    found = mf.linear_confidence(features, weight, None, labels)
+    with mf.backend("numpy"):
+        expected = mf.linear_confidence(features.astype(np.float64), weight.astype(np.float64), None, labels)
+    np.testing.assert_array_equal(found.correct, expected.correct)
+    rtol = 1e-13 if dtype is np.float64 else 2e-5
+    np.testing.assert_allclose(found.phi, expected.phi, rtol=rtol, atol=rtol)
+
+
 @pytest.mark.parametrize("scale", ["plain", "columns", "records", "outliers", "positive"])
 def test_no_instruction_set_is_less_exact_than_plain_float32(scale: str, limited_isa: object) -> None:
     """Each path's error against the float64 truth, next to that of one product after the other."""
