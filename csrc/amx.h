@@ -37,14 +37,14 @@ class AmxTiles {
 };
 
 // A matrix whose rows are `length` words apart.
-struct AmxOperand {
+struct PairOperand {
     const std::uint32_t* words;
     std::int64_t length;
 };
 
 // C[rows, columns] = A B. Rows and columns are multiples of 16, inner of 32.
 MIAFAST_AMX_CODE inline void multiply_tiles(std::int64_t rows, std::int64_t columns, std::int64_t inner,
-                                            const AmxOperand& a, const AmxOperand& b, float* c,
+                                            const PairOperand& a, const PairOperand& b, float* c,
                                             std::int64_t c_length) {
     asm volatile("" ::: "memory");  // tile loads do not tell the compiler that they read memory
     const std::int64_t words = inner / 2, a_bytes = a.length * 4, b_bytes = b.length * 4,

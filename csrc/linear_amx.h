@@ -114,7 +114,8 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
         read_labels(job.labels, begin, count, job.layers.back().weight.records, running.label);
     const float largest_worth = input.worth ? *std::max_element(input.worth, input.worth + count) : 0;
     std::vector<TileBlock> blocks(job.layers.size());
-    const AmxTiles tiles;
+    std::optional<AmxTiles> tiles;
+    if (isa_in_use() == Isa::amx) tiles.emplace();
     for (std::int64_t start = 0; start < padded; start += strip) {
         SplitRecords from = input;
         from.words += start / tile_side * panel_words(x.classes, from.into);
@@ -185,17 +186,20 @@ MIAFAST_AMX_CODE inline std::optional<std::int64_t> confidence_by_tiles(const Co
     return bad;
 }
 
-// Whether tiles, of which part may be empty, take less time than vectors.
+// Whether tiles, of which part may be empty, take less time than vectors. Without AMX they hold bfloat16
+// weights alone.
 inline bool tiles_pay(const ConfidenceJob& job) {
+    const bool amx = isa_in_use() == Isa::amx;
     std::int64_t whole = 0, needed = 0;
     int record_parts = job.features.storage == Storage::bfloat16 ? 1 : float_parts;
     for (const Affine& layer : job.layers) {
         const Logits& weight = layer.weight;
         const std::int64_t units = (weight.records + 15) / 16 * 16;
         const int parts = parts_of(weight) * record_parts;
+        if (!amx && parts_of(weight) > 1) return false;
         whole += tile_sides(weight.classes) * tile_side * units * std::min(parts, 6);
         needed += weight.classes * weight.records;
         record_parts = float_parts;
     }
-    return whole <= 16 * needed;
+    return whole <= (amx ? 16 : 2) * needed;
 }

@@ -7,7 +7,7 @@
 #include <optional>
 #include <type_traits>
 
-#include "amx.h"
+#include "bfloat16_pairs.h"
 
 #define MIAFAST_KERNEL "linear_confidence_kernel.h"
 #include "each_isa.h"

@@ -238,10 +238,11 @@ inline bool place_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unus
 #include "linear_amx.h"
 #endif
 
-// Words of one record that AMX multiplies, 0 where it does not.
+// Words of one record that AMX, or AVX-512's products of bfloat16, multiplies; 0 where neither does.
 inline std::int64_t record_words([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] Split into) {
 #if MIAFAST_TILES
-    if (!job.is_double() && isa_in_use() == Isa::amx && tiles_pay(job) && (!into.digits || digits_pay(job)))
+    if (!job.is_double() && isa_in_use() >= Isa::bfloat16 && tiles_pay(job) &&
+        (!into.digits || digits_pay(job)))
         return panel_words(job.features.classes, into) / tile_side;
 #endif
     return 0;

@@ -1,9 +1,9 @@
-// Matrix products by AMX, of bfloat16 numbers with float32 sums. A float32 number is the exact sum
-// of three bfloat16 ones, each at most 2^-8 of the one before. Of the nine products of two such sums the
-// three smallest are below a float32 rounding and left out; of inputs that bfloat16 holds exactly (bits,
-// small whole numbers, bfloat16 itself) only three are needed and none is left out.
+// Matrix products by AMX, or of bfloat16 weights by AVX-512, of bfloat16 numbers with float32 sums. A float32
+// number is the exact sum of three bfloat16 ones, each at most 2^-8 of the one before. Of the nine products
+// of two such sums the three smallest are below a float32 rounding and left out; of inputs that bfloat16
+// holds exactly (bits, small whole numbers, bfloat16 itself) only three are needed and none is left out.
 //
-// AMX takes numbers below 2^-126 for 0. All numbers multiplied here are below 2^32, so that costs a product
+// Both take numbers below 2^-126 for 0. All numbers multiplied here are below 2^32, so that costs a product
 // 2^-94 at most; where any is larger, infinite or NaN, the vectors of linear_product.h do the work.
 //
 // 32 records or units are two tiles, and 32 inner indices are a step: of a panel or group, step after step,
@@ -223,11 +223,34 @@ MIAFAST_AMX_CODE inline void multiply_tile_group(const std::uint32_t* left, cons
 #undef MIAFAST_LOAD_RIGHT
 #undef MIAFAST_MULTIPLY
 
+// The same of bfloat16 weights without AMX.
+template <int record_parts, bool two>
+MIAFAST_PAIRS_CODE inline void multiply_pair_group(const std::uint32_t* left, const std::uint32_t* right,
+                                                   std::int64_t steps, const float* biases, float* sums,
+                                                   Ahead ahead) {
+    for (std::int64_t unit = 0; unit < (two ? 32 : 16); unit += 8) {
+        PairOperand weights{left + unit * 16, 16}, records{right, 16};
+        PairSums<2> block;
+        for (int row = 0; row < 8; ++row)
+            block.sums[row][0] = block.sums[row][1] = _mm512_loadu_ps(biases + (unit + row) * 16);
+        for (std::int64_t step = 0; step < steps; ++step) {
+            for (int part = record_parts - 1; part >= 0; --part)
+                block.add(weights, {records.words + part * step_words, 16}, tile_words, 16);
+            weights.words += step_words;
+            records.words += record_parts * step_words;
+            if (unit == 0) ahead.fetch();
+        }
+        block.store(sums + unit * tile_side, tile_side);
+    }
+}
+
 using MultiplyTileGroup = void (*)(const std::uint32_t*, const std::uint32_t*, std::int64_t, const float*,
                                    float*, Ahead);
 
 template <bool two>
 inline MultiplyTileGroup multiplier(int weight_parts, int record_parts) {
+    if (isa_in_use() == Isa::bfloat16)
+        return record_parts == 1 ? multiply_pair_group<1, two> : multiply_pair_group<3, two>;
     if (weight_parts == 1)
         return record_parts == 1 ? multiply_tile_group<1, 1, two> : multiply_tile_group<1, 3, two>;
     return record_parts == 1 ? multiply_tile_group<3, 1, two> : multiply_tile_group<3, 3, two>;

@@ -321,7 +321,7 @@ class Products {
 };
 
 #if WIDTH == 16
-#include "mlp_amx.h"
+#include "mlp_pairs.h"
 #endif
 
 template <typename Matrix>
@@ -365,8 +365,8 @@ static void run(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& la
 
 static void train(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& layers, Arena& arena) {
 #if WIDTH == 16
-    if (job.bfloat16 && isa_in_use() == Isa::amx) {
-        AmxProducts products(job, layers, arena);
+    if (job.bfloat16 && isa_in_use() >= Isa::bfloat16) {
+        PairProducts products(job, layers, arena);
         run(job, model, layers, arena, products);
         return;
     }

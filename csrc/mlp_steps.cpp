@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
-#include "amx.h"
+#include "bfloat16_pairs.h"
 #include "dp_sgd.h"
 #include "parallel.h"
 #include "simd.h"

@@ -7,8 +7,8 @@
 //     void sums(const float* x, ...) { MIAFAST_PICK(sums)(x, ...); }
 //
 // No compiler flag raises the baseline, so one wheel runs everywhere. GCC on x86-64 builds all four; other
-// compilers and processors build those that need no target switch. AMX is one more above them: a kernel that
-// has a use for it asks whether it is the one in use, all others run as for AVX-512.
+// compilers and processors build those that need no target switch. AVX-512's products of bfloat16 and AMX are
+// two more above them: a kernel that has a use for them asks which is in use, all others run as for AVX-512.
 #pragma once
 
 #include <algorithm>
@@ -48,9 +48,9 @@
 
 namespace miafast {
 
-enum class Isa : int { scalar, vector128, avx2, avx512, amx };
+enum class Isa : int { scalar, vector128, avx2, avx512, bfloat16, amx };
 
-inline constexpr const char* isa_names[] = {"scalar", "vector128", "avx2", "avx512", "amx"};
+inline constexpr const char* isa_names[] = {"scalar", "vector128", "avx2", "avx512", "bfloat16", "amx"};
 
 inline bool isa_available(Isa isa) {
     switch (isa) {
@@ -74,6 +74,11 @@ inline bool isa_available(Isa isa) {
                    __builtin_cpu_supports("avx512vl");
 #endif
 #ifdef MIAFAST_AMX
+        case Isa::bfloat16: {
+            unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+            const bool pairs = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 5 & 1);
+            return pairs && isa_available(Isa::avx512);
+        }
         case Isa::amx: {
             unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
             const bool amx = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
@@ -103,7 +108,7 @@ inline std::atomic<Isa> isa_limit{Isa::amx};
 inline Isa isa_in_use() { return std::min(isa_limit.load(std::memory_order_relaxed), best_isa()); }
 
 inline void limit_isa(const std::string& name) {
-    for (int isa = 0; isa < 5; ++isa) {
+    for (int isa = 0; isa <= static_cast<int>(Isa::amx); ++isa) {
         if (name == isa_names[isa] && isa_available(static_cast<Isa>(isa))) {
             isa_limit = static_cast<Isa>(isa);
             return;
@@ -115,7 +120,7 @@ inline void limit_isa(const std::string& name) {
 
 inline std::vector<std::string> isas() {
     std::vector<std::string> names;
-    for (int isa = 0; isa < 5; ++isa) {
+    for (int isa = 0; isa <= static_cast<int>(Isa::amx); ++isa) {
         if (isa_available(static_cast<Isa>(isa))) names.emplace_back(isa_names[isa]);
     }
     return names;
@@ -125,6 +130,7 @@ template <typename Function>
 Function pick(Function scalar, Function vector128, Function avx2, Function avx512) {
     switch (isa_in_use()) {
         case Isa::amx:
+        case Isa::bfloat16:
         case Isa::avx512:
             return avx512;
         case Isa::avx2:

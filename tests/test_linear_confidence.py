@@ -108,6 +108,32 @@ def test_sums_of_weights_are_looked_up_for_bits(dtype: type, isa: str, limited_i
     np.testing.assert_allclose(found.phi, expected.phi, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("isa", _native.isas())
+def test_products_of_bfloat16_have_float32_sums(isa: str, limited_isa: object) -> None:
+    """As inputs of a head, of many models' heads, and where a hidden layer takes three bfloat16 numbers each."""
+    torch = pytest.importorskip("torch")
+    limited_isa(isa)  # type: ignore[operator]
+    draw = np.random.default_rng(4)
+    widths = (512, 40, 10)
+    labels = draw.integers(10, size=300)
+    features, heads, perceptrons = (
+        torch.from_numpy(draw.normal(size=shape) * scale).bfloat16()
+        for shape, scale in (((300, 512), 1), ((2, 50, 512), 0.05), ((2, 513 * 40 + 41 * 10), 0.05))
+    )
+    wide = [each.double().numpy() for each in (features, heads, perceptrons)]
+    options = {"widths": widths, "activation": "tanh"}
+    for found, expected in (
+        (
+            mf.linear_confidence(features, heads[0], None, labels),
+            mf.linear_confidence(wide[0], wide[1][0], None, labels),
+        ),
+        (mf.linear_confidence(features, heads, None, labels), mf.linear_confidence(wide[0], wide[1], None, labels)),
+        (mlp_confidence(features, perceptrons, labels, **options), mlp_confidence(wide[0], wide[2], labels, **options)),
+    ):
+        np.testing.assert_allclose(found.phi, expected.phi, rtol=2e-6, atol=4e-6)
+        np.testing.assert_array_equal(found.correct, expected.correct)
+
+
 @pytest.mark.parametrize("scale", ["plain", "columns", "records", "outliers", "positive"])
 def test_no_instruction_set_is_less_exact_than_plain_float32(scale: str, limited_isa: object) -> None:
     """Each path's error against the float64 truth, next to that of one product after the other."""

@@ -1,13 +1,14 @@
-// Matrix products of bfloat16 by AMX tiles: part of mlp_kernels.h where vectors have 16 floats.
+// Matrix products of bfloat16 pairs, by AMX or AVX-512: part of mlp_kernels.h where vectors have 16 floats.
 // An A operand lies in rows of pairs (two bfloat16 in one word, inner index running); a B operand [inner / 2,
 // columns] holds in each word the values of two consecutive inner indices.
 
 INLINE Words paired(Floats low, Floats high) { return (bfloat_bits(low) >> 16) | bfloat_bits(high); }
 
-class AmxProducts {
+class PairProducts {
   public:
-    AmxProducts(const MlpJob& job, std::vector<MlpLayer>& layers, Arena& arena)
+    PairProducts(const MlpJob& job, std::vector<MlpLayer>& layers, Arena& arena)
         : job_(job), layers_(layers), batch_(padded(job.batch, 32)) {
+        if (isa_in_use() == Isa::amx) tiles_.emplace();
         for (const auto& layer : layers_) {
             Operands each;
             each.inner = padded(layer.in + 1, 32);
@@ -47,8 +48,8 @@ class AmxProducts {
         const Operands& own = operands_[&layer - layers_.data()];
         pair_columns(layer.input, layer.input_length, job_.batch, padded(layer.in + 1, 16), own.input,
                      row_length(own.inner / 2));
-        multiply_tiles(padded(job_.batch, 16), layer.columns, own.inner,
-                       {own.input, row_length(own.inner / 2)}, {own.weight, layer.length}, out, length);
+        multiply(padded(job_.batch, 16), layer.columns, own.inner, {own.input, row_length(own.inner / 2)},
+                 {own.weight, layer.length}, out, length);
     }
 
     void backward(const MlpLayer& layer, float* slope, std::int64_t slope_length, float* below,
@@ -59,13 +60,13 @@ class AmxProducts {
                   pairs);
         turn(own.input_pairs, pairs, own.input_turned, turned, batch_ / 2, padded(layer.in + 1, 16));
         pair_rows(slope, slope_length, job_.batch, layer.columns, own.slope_pairs, layer.length);
-        multiply_tiles(padded(layer.in + 1, 16), layer.columns, batch_, {own.input_turned, turned},
-                       {own.slope_pairs, layer.length}, layer.gradient, layer.length);
+        multiply(padded(layer.in + 1, 16), layer.columns, batch_, {own.input_turned, turned},
+                 {own.slope_pairs, layer.length}, layer.gradient, layer.length);
         if (!below) return;
         const std::int64_t length = row_length(own.out_inner / 2);
         pair_columns(slope, slope_length, job_.batch, layer.columns, own.slope, length);
-        multiply_tiles(padded(job_.batch, 16), padded(layer.in, 16), own.out_inner, {own.slope, length},
-                       {own.weight_turned, row_length(layer.in)}, below, below_length);
+        multiply(padded(job_.batch, 16), padded(layer.in, 16), own.out_inner, {own.slope, length},
+                 {own.weight_turned, row_length(layer.in)}, below, below_length);
     }
 
   private:
@@ -76,6 +77,11 @@ class AmxProducts {
                       *weight_turned = nullptr;
         float* gradient = nullptr;
     };
+
+    void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, const PairOperand& a,
+                  const PairOperand& b, float* c, std::int64_t c_length) const {
+        (tiles_ ? multiply_tiles : multiply_pairs)(rows, columns, inner, a, b, c, c_length);
+    }
 
     // [rows, columns] float32 -> B operand [ceil(rows / 2), columns].
     static void pair_rows(const float* from, std::int64_t from_length, std::int64_t rows,
@@ -108,7 +114,7 @@ class AmxProducts {
                                 to_length);
     }
 
-    AmxTiles tiles_;
+    std::optional<AmxTiles> tiles_;
     const MlpJob& job_;
     std::vector<MlpLayer>& layers_;
     std::int64_t batch_;
