@@ -76,16 +76,16 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
         if (may_be_digits(job, into.parts, found.split.columns)) return found;
     }
     found = {};
-    if (const std::int64_t places = MIAFAST_PICK(record_places)(job)) {
-        const auto place = MIAFAST_PICK(place_shared);
-        auto* to = memory.take<std::uint16_t>(4, rounded(count, panel) * places);
+    if (const std::int64_t subsets = MIAFAST_PICK(record_subsets)(job)) {
+        const auto find = MIAFAST_PICK(find_shared);
+        auto* to = memory.take<std::uint8_t>(4, rounded(count, panel) * subsets);
         std::atomic<bool> fits{true};
         parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
-            if (fits && !place(job, start + begin, start + end, own, to + begin * places)) fits = false;
+            if (fits && !find(job, start + begin, start + end, own, to + begin * subsets)) fits = false;
         });
         if (fits) {
-            found.places = to;
+            found.subsets = to;
             return found;
         }
     }
@@ -131,7 +131,7 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                 if (all.panels)
                     some.panels =
                         static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
-                if (all.places) some.places += offset * MIAFAST_PICK(record_places)(job);
+                if (all.subsets) some.subsets += offset * MIAFAST_PICK(record_subsets)(job);
                 if (all.split.words) some.split.words += offset * words;
                 if (all.split.worth) some.split.worth += offset;
                 const std::int64_t bad =

@@ -56,7 +56,7 @@ struct SplitRecords {
 // What all models read of some records, null where each is to prepare its own.
 struct SharedRecords {
     const void* panels = nullptr;
-    const std::uint16_t* places = nullptr;  // in tables of sums, of inputs that are 0 or 1
+    const std::uint8_t* subsets = nullptr;  // of inputs that are 0 or 1, per five: see subset_sums.h
     SplitRecords split{};
     bool by_tiles = false;  // of AMX, where a model's weights allow it
 };

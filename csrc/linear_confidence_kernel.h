@@ -139,16 +139,16 @@ struct Outputs {
     }
 };
 
-// Records [begin, end) of one model, of which panels or, where inputs are 0 or 1, places in tables are known;
+// Records [begin, end) of one model, of which panels or, where inputs are 0 or 1, their subsets are known;
 // without either this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
                                   std::int64_t end, const T* panels,
-                                  [[maybe_unused]] const std::uint16_t* places, Workspace& memory) {
+                                  [[maybe_unused]] const std::uint8_t* subsets, Workspace& memory) {
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels && !places) {
+    if (!panels && !subsets) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
@@ -166,15 +166,15 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
         const Outputs<T> outputs{is_last, job.tanh, units, padded, running, tile, hidden};
 #if MIAFAST_VECTOR_BYTES
-        if (places) {
-            for (std::int64_t first = 0; first < units; first += table_length<T>) {
-                const std::int64_t size = std::min(table_length<T>, units - first);
-                const SubsetProduct<T> product(layer, model, first, size, places, padded, memory);
+        if (subsets) {
+            for (std::int64_t first = 0; first < units; first += table_units<T>) {
+                const std::int64_t size = std::min(table_units<T>, units - first);
+                const SubsetProduct<T> product(layer, model, first, size, subsets, padded, memory);
                 if (!product.fits())
                     return confidence_of<T>(job, model, begin, end, nullptr, nullptr, memory);
                 outputs.take(product, first, size);
             }
-            places = nullptr;
+            subsets = nullptr;
             panels = hidden;
             continue;
         }
@@ -210,25 +210,25 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
     }
 }
 
-// Places that a record has in tables of sums, 0 where its inputs are multiplied.
-inline std::int64_t record_places([[maybe_unused]] const ConfidenceJob& job) {
+// Subsets of a record's inputs, should they be 0 or 1; 0 where they are multiplied all the same.
+inline std::int64_t record_subsets([[maybe_unused]] const ConfidenceJob& job) {
 #if MIAFAST_VECTOR_BYTES
     const bool pays = job.features.records >= 64 && 2 * job.layers[0].weight.records >= lanes<F32>;
-    return pays ? subset_groups(job.features.classes) : 0;
+    return pays ? subsets_of(job.features.classes) : 0;
 #else
     return 0;
 #endif
 }
 
-// The places of records [begin, end) that all models share; returns whether their inputs are 0 or 1.
-inline bool place_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
-                         [[maybe_unused]] std::int64_t end, [[maybe_unused]] Workspace& memory,
-                         [[maybe_unused]] std::uint16_t* places) {
+// The subsets of records [begin, end) that all models share; returns whether their inputs are 0 or 1.
+inline bool find_shared([[maybe_unused]] const ConfidenceJob& job, [[maybe_unused]] std::int64_t begin,
+                        [[maybe_unused]] std::int64_t end, [[maybe_unused]] Workspace& memory,
+                        [[maybe_unused]] std::uint8_t* subsets) {
 #if MIAFAST_VECTOR_BYTES
     const Logits& x = job.features;
     const char* first = x.data + begin * x.record_stride;
-    return job.is_double() ? subset_places<double>(x, first, end - begin, memory, places)
-                           : subset_places<float>(x, first, end - begin, memory, places);
+    return job.is_double() ? find_subsets<double>(x, first, end - begin, memory, subsets)
+                           : find_subsets<float>(x, first, end - begin, memory, subsets);
 #else
     return false;
 #endif
@@ -308,9 +308,9 @@ inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std
     }
 #endif
     if (job.is_double())
-        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), shared.places,
-                             memory);
-    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.places,
+        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels),
+                             shared.subsets, memory);
+    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.subsets,
                          memory);
 }
 

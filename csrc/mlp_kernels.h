@@ -50,6 +50,8 @@ INLINE Floats hyperbolic_tangent(Floats x) {
     return small < 0.0016f ? series : quotient;
 }
 
+#include "subset_sums.h"
+
 // C[rows, VECTORS * WIDTH] = or += A[rows, inner] B[inner, ...]; A has any strides.
 template <int ROWS, int VECTORS>
 INLINE void tile(const float* a, std::int64_t a_row, std::int64_t a_column, const float* b,
@@ -299,6 +301,9 @@ class Products {
         }
     }
 
+    // The inputs of a batch.
+    void take(const std::int64_t* which) { gather(job_, which, layers_[0].input, layers_[0].input_length); }
+
     void forward(const MlpLayer& layer, float* out, std::int64_t length) {
         if (job_.bfloat16) round_all(layer.input, job_.batch * layer.input_length);
         multiply(job_.batch, layer.columns, layer.in + 1, layer.input, layer.input_length, 1, layer.operand,
@@ -320,6 +325,7 @@ class Products {
     std::vector<MlpLayer>& layers_;
 };
 
+#include "mlp_bits.h"
 #if WIDTH == 16
 #include "mlp_pairs.h"
 #endif
@@ -341,7 +347,7 @@ static void run(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& la
         const auto key = [&](std::size_t number) {
             return mix(step_key + static_cast<std::uint32_t>(number + 1));
         };
-        gather(job, which, layers[0].input, layers[0].input_length);
+        products.take(which);
         for (std::size_t number = 0; number + 1 < layers.size(); ++number) {
             const MlpLayer& next = layers[number + 1];
             products.forward(layers[number], next.input, next.input_length);
@@ -371,6 +377,11 @@ static void train(const MlpJob& job, std::int64_t model, std::vector<MlpLayer>& 
         return;
     }
 #endif
+    if (job.subsets) {
+        BitProducts products(job, layers, arena);
+        run(job, model, layers, arena, products);
+        return;
+    }
     Products products(job, layers, arena);
     run(job, model, layers, arena, products);
 }

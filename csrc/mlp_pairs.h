@@ -44,6 +44,8 @@ class PairProducts {
         }
     }
 
+    void take(const std::int64_t* which) { gather(job_, which, layers_[0].input, layers_[0].input_length); }
+
     void forward(const MlpLayer& layer, float* out, std::int64_t length) {
         const Operands& own = operands_[&layer - layers_.data()];
         pair_columns(layer.input, layer.input_length, job_.batch, padded(layer.in + 1, 16), own.input,

@@ -3,7 +3,9 @@
 #include "mlp_steps.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstring>
 #include <optional>
 
 #include "bfloat16_pairs.h"
@@ -157,6 +159,26 @@ void train_one(const Job& job, std::int64_t model, Train<Job> train) {
 
 namespace {
 
+// Which subsets the fives of every record's inputs are, or nothing where inputs are not all 0 or 1.
+std::vector<std::uint8_t> subsets_of_inputs(const MlpJob& job) {
+    if (!job.x_byte || job.scale != 1.0f || job.shift != 0.0f) return {};
+    const std::int64_t features = job.features, fives = portable::subsets_of(features);
+    std::vector<std::uint8_t> subsets(static_cast<std::size_t>(job.records * fives));
+    std::atomic<bool> fits{true};
+    parallel_for(job.records, 256, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t record = begin; fits && record < end; ++record) {
+            const std::uint8_t* x = job.x_byte + record * features;
+            std::uint8_t *to = subsets.data() + record * fives, all = 0;
+            for (std::int64_t i = 0; i < features; ++i) all |= x[i];
+            for (std::int64_t i = 0; i < features; i += portable::subset_size, ++to)
+                for (std::int64_t k = std::min(portable::subset_size, features - i); k-- > 0;)
+                    *to = static_cast<std::uint8_t>(2 * *to + x[i + k]);
+            if (all > 1) fits = false;
+        }
+    });
+    return fits ? subsets : std::vector<std::uint8_t>{};
+}
+
 template <typename Job>
 void train_all(const Job& job) {
     const Train<Job> train = choose<Job>();
@@ -167,7 +189,12 @@ void train_all(const Job& job) {
 
 }  // namespace
 
-void mlp_steps(const MlpJob& job) { train_all(job); }
+void mlp_steps(const MlpJob& job) {
+    const std::vector<std::uint8_t> subsets = subsets_of_inputs(job);
+    MlpJob own = job;
+    own.subsets = subsets.empty() ? nullptr : subsets.data();
+    train_all(own);
+}
 
 void dp_sgd_steps(const DpJob& job) { train_all(job); }
 

@@ -19,6 +19,7 @@ struct MlpJob {
     const float* x_float;              // [records, features], or null
     const std::uint8_t* x_byte;        // the same as bytes, or null
     float scale, shift;
+    const std::uint8_t* subsets;  // of inputs that are 0 or 1, [records][fives]: see subset_sums.h; else null
     const std::int64_t* labels;   // [records]
     const std::int64_t* batches;  // [models, steps, batch] record indices
     const std::int64_t* counts;   // [models] steps to take, at most `steps`

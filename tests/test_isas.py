@@ -22,7 +22,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     native.limit_isa(best)
 
 
-@pytest.mark.parametrize("name", ["log_ratio", "log_ratio_leave_one_out", "neighbour_share", "redraw"])
+@pytest.mark.parametrize("name", ["log_ratio", "log_ratio_leave_one_out", "mlp_steps", "neighbour_share", "redraw"])
 def test_every_instruction_set_agrees(name: str, isa: str) -> None:
     for case in CASES[name][0]():
         with mf.backend("cpp"):

@@ -12,16 +12,19 @@ from tests.cases.registry import Case, cases
 
 
 def _mlp_case(
-    name: str, widths: tuple[int, ...], *, models: int = 3, steps: int = 3, batch: int = 8, as_bytes: bool = False,
+    name: str, widths: tuple[int, ...], *, models: int = 3, steps: int = 3, batch: int = 8, inputs: str = "normal",
     **options: Any,
 ) -> Case:  # fmt: skip
     draw = np.random.default_rng(len(name))
     parameters = sum((inside + 1) * outside for inside, outside in pairwise(widths))
     weights = draw.normal(size=(models, parameters)).astype(np.float32) / np.sqrt(np.float32(widths[0]))
     first, second = 0.01 * weights[::-1], 0.01 * weights**2
-    x = draw.integers(0, 256, (40, widths[0])).astype(np.uint8) if as_bytes else draw.normal(size=(40, widths[0]))
+    size = (40, widths[0])
+    x = draw.normal(size=size).astype(np.float32)
+    if inputs != "normal":
+        x = draw.integers(0, {"bytes": 256, "bits": 2}[inputs], size).astype(np.uint8)
     args = (
-        weights, first, second, x if as_bytes else x.astype(np.float32), draw.integers(0, widths[-1], 40),
+        weights, first, second, x, draw.integers(0, widths[-1], 40),
         draw.integers(0, 40, (models, steps, batch)), np.maximum(steps - np.arange(models), 0),
         0.05 * draw.random((models, steps)), draw.integers(0, 2**32, models, dtype=np.uint32),
     )  # fmt: skip
@@ -37,10 +40,12 @@ def _mlp_tolerance(case: Case, expected: np.ndarray) -> float:
     return (2e-3 if case.kwargs.get("bfloat16") else 2e-6) * largest
 
 
-def _not_finite(case: Case, x: int) -> Case:
-    """One model's weight and one record's feature, x being which argument, are NaN: other models train as ever."""
+def _not_finite(case: Case, x: int | None = None) -> Case:
+    """One model's weight, and one record's feature where x says which argument, are NaN: other models train as ever."""
     args = [each.copy() for each in case.args]
-    args[0][1, 2], args[x][31, 0] = np.nan, np.nan
+    args[0][1, 2] = np.nan
+    if x is not None:
+        args[x][31, 0] = np.nan
     return Case(case.name, tuple(args), case.kwargs)
 
 
@@ -56,7 +61,14 @@ def _mlp_steps() -> Iterator[Case]:
     yield _mlp_case("no-models", (5, 4, 3), models=0)
     yield _mlp_case("no-steps", (5, 4, 3), steps=0)
     yield _mlp_case("one-record", (5, 4, 3), batch=1)
-    yield _mlp_case("bytes", (20, 12, 5), as_bytes=True, scale=1 / 255, shift=-0.5, momentum=0.9)
+    yield _mlp_case("bytes", (20, 12, 5), inputs="bytes", scale=1 / 255, shift=-0.5, momentum=0.9)
+    for optimizer in ("sgd", "adam"):
+        yield _mlp_case(f"bits-{optimizer}", (83, 40, 18, 5), inputs="bits", batch=32, optimizer=optimizer)
+    yield _mlp_case("bits-logistic", (446, 30), inputs="bits", batch=33, momentum=0.9)
+    yield _mlp_case("bits-bfloat16", (65, 100, 9), inputs="bits", batch=12, bfloat16=True, **everything)
+    yield _mlp_case("bits-one-record", (3, 4, 3), inputs="bits", batch=1)
+    yield _mlp_case("bits-not-bits", (20, 12, 5), inputs="bits", scale=2.0, shift=-1.0)
+    yield _not_finite(_mlp_case("bits-not-finite", (20, 12, 5), inputs="bits", models=4, steps=6))
     yield _mlp_case("momentum", (20, 12, 5), momentum=0.9, **everything)
     yield _mlp_case("nesterov", (20, 12, 5), momentum=0.9, nesterov=True, activation="tanh", **everything)
     yield _mlp_case("adam", (20, 12, 5), optimizer="adam", **everything)
