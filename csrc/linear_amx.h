@@ -52,7 +52,7 @@ inline bool split_block(const Affine& layer, std::int64_t model, Split into, con
 
 // A group's units of 32 records, activated, as the step that they are to the next layer.
 inline void split_hidden(bool tanh, float* sums, Magnitude& magnitude, std::uint32_t* to) {
-    activate(tanh, sums, tile_side * tile_side, sums);
+    activate(tanh, tile_side * tile_side, sums);
     Magnitude own = magnitude;
     for (std::int64_t unit = 0; unit < tile_side; unit += 2, sums += 2 * tile_side, to += lanes<F32>)
         for (std::int64_t i = 0; i < tile_side; i += lanes<F32>) {

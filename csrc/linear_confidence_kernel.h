@@ -10,28 +10,6 @@
 #define MIAFAST_TILES 0
 #endif
 
-// By its series where the quotient would leave few digits of a small number.
-template <typename V>
-inline V tanh(V x) {
-    using T = Number<V>;
-    const V square = x * x, quotient = T{1} - T{2} / (exp(x + x) + T{1});
-    V sum = broadcast<V>(T(-1382.0 / 155925));
-    for (double term : {62.0 / 2835, -17.0 / 315, 2.0 / 15, -1.0 / 3, 1.0}) sum = sum * square + T(term);
-    const auto small = square < broadcast<V>(sizeof(T) == 4 ? T(0.0625) : T(0.00390625));
-    return select(small, sum * x, quotient);
-}
-
-template <typename V>
-inline V activated(bool is_tanh, V x) {
-    return is_tanh ? tanh(x) : max(V{}, x);
-}
-
-template <typename T>
-inline void activate(bool tanh, const T* from, std::int64_t size, T* to) {
-    using V = VectorOf<T>;
-    for (std::int64_t i = 0; i < size; i += lanes<V>) store<V>(to + i, activated(tanh, load<V>(from + i)));
-}
-
 // Of every record so far: the label's output, the largest other one, where it came first, and the sum of
 // exponentials relative to it.
 template <typename T>
@@ -117,24 +95,20 @@ inline void finish_outputs(const Running<T>& running, std::int64_t count, T* phi
     }
 }
 
-// What a layer's outputs become, block after block: activated, the panels that the next layer reads, or phi.
+// What a layer's outputs become, block after block: the panels that the next layer reads, or phi.
 template <typename T>
 struct Outputs {
-    bool is_last, tanh;
     std::int64_t units, records;
     const Running<T>& running;
-    T *tile, *hidden;
+    T *hidden, *tile;  // the last layer has no hidden
 
-    // Units [first, + size), of which `product` fills tiles.
+    // Units [first, + size), of which `product` gives tiles.
     template <typename Product>
     void take(const Product& product, std::int64_t first, std::int64_t size) const {
         constexpr std::int64_t width = panel_width<T>;
         for (std::int64_t at = 0; at < records; at += width) {
-            product.multiply(at, tile);
-            if (is_last)
-                reduce_outputs<width>(first, size, at, running, tile);
-            else
-                activate(tanh, tile, size * width, hidden + at * units + first * width);
+            product.multiply(at, hidden ? hidden + at * units + first * width : tile);
+            if (!hidden) reduce_outputs<width>(first, size, at, running, tile);
         }
     }
 };
@@ -163,13 +137,14 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
         const Affine& layer = job.layers[number];
         const std::int64_t units = layer.weight.records;
         const bool is_last = number + 1 == job.layers.size();
+        const Activation then = is_last ? Activation::none : job.tanh ? Activation::tanh : Activation::relu;
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
-        const Outputs<T> outputs{is_last, job.tanh, units, padded, running, tile, hidden};
+        const Outputs<T> outputs{units, padded, running, hidden, tile};
 #if MIAFAST_VECTOR_BYTES
         if (subsets) {
             for (std::int64_t first = 0; first < units; first += table_units<T>) {
                 const std::int64_t size = std::min(table_units<T>, units - first);
-                const SubsetProduct<T> product(layer, model, first, size, subsets, padded, memory);
+                const SubsetProduct<T> product(layer, model, first, size, then, subsets, padded, memory);
                 if (!product.fits())
                     return confidence_of<T>(job, model, begin, end, nullptr, nullptr, memory);
                 outputs.take(product, first, size);
@@ -183,7 +158,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
                            block_units = (units + blocks - 1) / blocks;
         for (std::int64_t first = 0; first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            outputs.take(BlockProduct<T>(layer, model, first, size, panels, memory), first, size);
+            outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, memory), first, size);
         }
         panels = hidden;
     }

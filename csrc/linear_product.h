@@ -11,6 +11,32 @@ inline constexpr std::int64_t groups_in_block = 16;
 template <typename T>
 inline constexpr std::int64_t panel_width = product_vectors * lanes<VectorOf<T>>;
 
+// What follows a layer.
+enum class Activation { none, relu, tanh };
+
+// By its series where the quotient would leave few digits of a small number.
+template <typename V>
+inline V tanh(V x) {
+    using T = Number<V>;
+    const V square = x * x, quotient = T{1} - T{2} / (exp(x + x) + T{1});
+    V sum = broadcast<V>(T(-1382.0 / 155925));
+    for (double term : {62.0 / 2835, -17.0 / 315, 2.0 / 15, -1.0 / 3, 1.0}) sum = sum * square + T(term);
+    const auto small = square < broadcast<V>(sizeof(T) == 4 ? T(0.0625) : T(0.00390625));
+    return select(small, sum * x, quotient);
+}
+
+template <typename V>
+inline V activated(bool is_tanh, V x) {
+    return is_tanh ? tanh(x) : max(V{}, x);
+}
+
+template <typename T>
+inline void activate(bool tanh, std::int64_t size, T* values) {
+    using V = VectorOf<T>;
+    for (std::int64_t i = 0; i < size; i += lanes<V>)
+        store<V>(values + i, activated(tanh, load<V>(values + i)));
+}
+
 // `count` records from `first` on as a panel; lanes past them are 0.
 template <typename Stored, typename T>
 inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count, T* panel) {
@@ -74,9 +100,10 @@ inline void pack_weights(const Logits& weight, const char* start, const UnitBloc
 }
 
 // tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's
-// [depth][panel_width].
+// [depth][panel_width]; of which ReLU where asked.
 template <int ROWS, typename T>
-inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, T* tile) {
+inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, bool relu,
+                           T* tile) {
     using V = VectorOf<T>;
     constexpr std::int64_t width = panel_width<T>;
     V sums[ROWS][product_vectors];
@@ -92,41 +119,44 @@ inline void multiply_group(const T* weight, const T* bias, const T* panel, std::
         }
     }
     for (int row = 0; row < ROWS; ++row)
-        for (int v = 0; v < product_vectors; ++v) store<V>(tile + row * width + v * lanes<V>, sums[row][v]);
+        for (int v = 0; v < product_vectors; ++v)
+            store<V>(tile + row * width + v * lanes<V>, relu ? max(V{}, sums[row][v]) : sums[row][v]);
 }
 
 // tile [units][panel_width] of one block and one panel.
 template <typename T>
 inline void multiply_block(const UnitBlock& block, const T* weight, const T* bias, const T* panel,
-                           std::int64_t inner, T* tile) {
+                           std::int64_t inner, Activation then, T* tile) {
     for (std::int64_t k = 0; k < inner; k += product_depth) {
         const std::int64_t depth = std::min(product_depth, inner - k);
         const T* slice = panel + k * panel_width<T>;
+        const bool relu = then == Activation::relu && k + depth == inner;
         for (std::int64_t group = 0; group < block.groups; ++group) {
             const std::int64_t begin = block.begin_of(group), rows = block.begin_of(group + 1) - begin;
             const T *left = weight + begin * inner + k * rows, *start = k ? nullptr : bias + begin;
             T* to = tile + begin * panel_width<T>;
             switch (rows) {
                 case 1:
-                    multiply_group<1>(left, start, slice, depth, to);
+                    multiply_group<1>(left, start, slice, depth, relu, to);
                     break;
                 case 2:
-                    multiply_group<2>(left, start, slice, depth, to);
+                    multiply_group<2>(left, start, slice, depth, relu, to);
                     break;
                 case 3:
-                    multiply_group<3>(left, start, slice, depth, to);
+                    multiply_group<3>(left, start, slice, depth, relu, to);
                     break;
                 case 4:
-                    multiply_group<4>(left, start, slice, depth, to);
+                    multiply_group<4>(left, start, slice, depth, relu, to);
                     break;
                 case 5:
-                    multiply_group<5>(left, start, slice, depth, to);
+                    multiply_group<5>(left, start, slice, depth, relu, to);
                     break;
                 default:
-                    multiply_group<product_rows>(left, start, slice, depth, to);
+                    multiply_group<product_rows>(left, start, slice, depth, relu, to);
             }
         }
     }
+    if (then == Activation::tanh) activate(true, block.units * panel_width<T>, tile);
 }
 
 // A block of a layer's units of one model, ready to be multiplied with panel after panel of records.
@@ -134,9 +164,10 @@ template <typename T>
 class BlockProduct {
   public:
     BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                 const T* panels, Workspace& memory)
+                 Activation then, const T* panels, Workspace& memory)
         : block_{first, units, (units + product_rows - 1) / product_rows},
           inner_(layer.weight.classes),
+          then_(then),
           panels_(panels),
           biases_(memory.take<T>(7, units)),
           weights_(memory.take<T>(8, units * inner_)) {
@@ -149,14 +180,15 @@ class BlockProduct {
         pack_weights(layer.weight, layer.weight.model_start(model), block_, weights_);
     }
 
-    // tile [units][panel_width] of the panel of records from `at` on.
+    // tile [units][panel_width] of the panel of records from `at` on, activated.
     void multiply(std::int64_t at, T* tile) const {
-        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, tile);
+        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, then_, tile);
     }
 
   private:
     UnitBlock block_;
     std::int64_t inner_;
+    Activation then_;
     const T* panels_;
     T *biases_, *weights_;
 };

@@ -49,8 +49,8 @@ template <typename T>
 class SubsetProduct {
   public:
     SubsetProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                  const std::uint8_t* subsets, std::int64_t records, Workspace& memory)
-        : units_(units), sums_(memory.take<T>(11, records * length)) {
+                  Activation then, const std::uint8_t* subsets, std::int64_t records, Workspace& memory)
+        : units_(units), then_(then), sums_(memory.take<T>(11, records * length)) {
         const Logits& weight = layer.weight;
         T *biases = memory.take<T>(7, length), *weights = memory.take<T>(8, weight.classes * width);
         V* tables = memory.take<V>(12, slice_vectors<V>);
@@ -71,12 +71,13 @@ class SubsetProduct {
     // Whether the weights are finite, and no sum of a few is not.
     bool fits() const { return fits_; }
 
-    // tile [units][panel_width] of the panel of records from `at` on.
+    // tile [units][panel_width] of the panel of records from `at` on, activated.
     void multiply(std::int64_t at, T* tile) const {
         constexpr std::int64_t bytes = sizeof(T);
         const Storage storage = bytes == 8 ? Storage::float64 : Storage::float32;
         const Logits rows{nullptr, storage, {}, {}, width, units_, length * bytes, bytes};
         pack_panel(rows, reinterpret_cast<const char*>(sums_ + at * length), width, tile);
+        if (then_ != Activation::none) activate(then_ == Activation::tanh, units_ * width, tile);
     }
 
   private:
@@ -84,6 +85,7 @@ class SubsetProduct {
     static constexpr std::int64_t width = panel_width<T>, length = table_units<T>;
 
     std::int64_t units_;
+    Activation then_;
     T* sums_;  // [records][length]
     bool fits_;
 
