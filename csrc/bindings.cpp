@@ -40,4 +40,5 @@ PYBIND11_MODULE(_native, m) {
     bind_f_dp(m);
     bind_redraw(m);
     bind_neighbour_share(m);
+    bind_class_threshold(m);
 }

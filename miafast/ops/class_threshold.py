@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -49,32 +50,34 @@ def above_class_threshold(target: Array | None, shadow: Array, in_mask: Array, l
     >>> above_class_threshold(np.array([[4.5], [1.5]]), shadow, mask, np.array([0, 1]))
     array([0.5, 0.5])
     """
+    return above(_best_thresholds, target, shadow, in_mask, labels)
+
+
+class Falling(NamedTuple):
+    """The shadows' signals, class after class, falling within each; [models · records] but the last two."""
+
+    signals: Array  # float64
+    is_in: Array
+    models: Array  # int32
+    records: Array  # int32
+    ends: Array  # [classes + 1] where classes begin
+    of_record: Array  # [records] class, counted without gaps
+
+
+def above(
+    best: Callable[[Falling, Array | None, int | None], Array], target: Array | None, shadow: Array, in_mask: Array,
+    labels: Array,
+) -> Array:  # fmt: skip
+    """The op, given who finds thresholds [targets, classes] of falling signals, of the models [models, records] to
+    leave out beside each target, and of how many targets: None for one that is not among the signals."""
     signals = _over_queries(shadow)
     table = _in_order(signals, in_mask, labels)
-    with np.errstate(invalid="ignore"):
-        if target is not None:
-            thresholds = _best(table, np.ones(len(table.signals), bool))
-            return (_over_queries(target) - thresholds[table.of_record]).astype(result_dtype(target, shadow))
-        beside = counterparts(in_mask)
-        scores = np.empty(signals.shape)
-        for model in range(len(signals)):
-            keep = table.models != model
-            if beside is not None:
-                keep &= table.models != beside[model].astype(np.int32)[table.records]
-            scores[model] = signals[model] - _best(table, keep)[table.of_record]
-    return scores.astype(result_dtype(shadow))
-
-
-class _Table(NamedTuple):
-    """The shadows' signals, class after class, falling within each; all [models · records] but the last two."""
-
-    signals: Array
-    is_in: Array
-    models: Array
-    records: Array
-    classes: Array
-    how_many: int
-    of_record: Array  # [records] class, counted without gaps
+    if target is None:
+        thresholds = best(table, counterparts(in_mask), len(signals))
+        every: Array = signals - thresholds[:, table.of_record]
+        return every.astype(result_dtype(shadow))
+    scores: Array = _over_queries(target) - best(table, None, None)[0, table.of_record]
+    return scores.astype(result_dtype(target, shadow))
 
 
 def _over_queries(signals: Array) -> Array:
@@ -82,29 +85,37 @@ def _over_queries(signals: Array) -> Array:
     return np.asarray(np.where(np.isfinite(mean), mean, np.nan))
 
 
-def _in_order(signals: Array, in_mask: Array, labels: Array) -> _Table:
+def _in_order(signals: Array, in_mask: Array, labels: Array) -> Falling:
     known, of_record = np.unique(labels, return_inverse=True)
     by_class = np.argsort(of_record, kind="stable")
     ends = np.searchsorted(of_record[by_class], np.arange(len(known) + 1))
-    models, records = [], []
+    models, records = np.empty(signals.size, np.int32), np.empty(signals.size, np.int32)
     for start, end in pairwise(ends):
-        columns = by_class[start:end]
+        columns, place = by_class[start:end], slice(start * len(signals), end * len(signals))
         order = np.argsort(-signals[:, columns], axis=None)
-        models.append((order // len(columns)).astype(np.int32))
-        records.append(columns[order % len(columns)].astype(np.int32))
-    model = np.concatenate(models) if models else np.zeros(0, np.int32)
-    record = np.concatenate(records) if records else np.zeros(0, np.int32)
-    classes = of_record[record].astype(np.int32)
-    return _Table(signals[model, record], in_mask[model, record], model, record, classes, len(known), of_record)
+        models[place], own = np.divmod(order, len(columns))
+        records[place] = columns[own]
+    return Falling(signals[models, records], in_mask[models, records], models, records, ends * len(signals), of_record)
 
 
-def _best(table: _Table, keep: Array) -> Array:
+def _best_thresholds(table: Falling, beside: Array | None, targets: int | None) -> Array:
+    if targets is None:
+        return _best(table, np.ones(len(table.signals), bool))[None]
+    thresholds = np.empty((targets, len(table.ends) - 1))
+    for target in range(targets):
+        keep = table.models != target
+        if beside is not None:
+            keep &= table.models != beside[target].astype(np.int32)[table.records]
+        thresholds[target] = _best(table, keep)
+    return thresholds
+
+
+def _best(table: Falling, keep: Array) -> Array:
     """Thresholds [classes]. Whole numbers throughout, so that what is equal is equal."""
-    signals, is_in, classes = table.signals[keep], table.is_in[keep], table.classes[keep]
-    thresholds = np.full(table.how_many, np.nan)
-    ends = np.searchsorted(classes, np.arange(table.how_many + 1))
-    for which, (start, end) in enumerate(pairwise(ends)):
-        falling, members = signals[start:end], is_in[start:end]
+    thresholds = np.full(len(table.ends) - 1, np.nan)
+    for which, (start, end) in enumerate(pairwise(table.ends)):
+        kept = keep[start:end]
+        falling, members = table.signals[start:end][kept], table.is_in[start:end][kept]
         found = int(members.sum())
         if not 0 < found < len(members) or np.isnan(falling[-1]):
             continue

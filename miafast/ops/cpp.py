@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import miafast._native as _native
-from miafast.ops import lira_tables
+from miafast.ops import class_threshold, lira_tables
 from miafast.ops.dispatch import BFLOAT16, Array, as_float, result_dtype
 from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.logit_confidence import check_label_range
@@ -213,6 +213,26 @@ def rmia(log_ratio_x: Array, log_ratio_z: Array, *, gamma: float = 1.0, columns:
     where = None if columns is None else own_places(columns, records)
     _native.rmia(x, z, where, math.log(gamma), shares)
     return shares.reshape(*leads, records)
+
+
+def population_share(phi: Array, population: Array, *, columns: Any = None) -> Array:
+    dtype = result_dtype(phi, population)
+    *leads, records, queries = phi.shape
+    shares = np.empty((math.prod(leads), records), dtype)
+    x = _dense(phi, dtype).reshape(len(shares), records, queries)
+    z = _dense(population, dtype).reshape(len(shares), population.shape[-1])
+    _native.population_share(x, z, None if columns is None else own_places(columns, records), shares)
+    return shares.reshape(*leads, records)
+
+
+def above_class_threshold(target: Array | None, shadow: Array, in_mask: Array, labels: Array) -> Array:
+    def best(table: class_threshold.Falling, beside: Array | None, targets: int | None) -> Array:
+        thresholds = np.empty((targets or 1, len(table.ends) - 1))
+        also = None if beside is None else beside.astype(np.int32)
+        _native.class_thresholds(*table[:-1], also, leave_one_out=targets is not None, thresholds=thresholds)
+        return thresholds
+
+    return class_threshold.above(best, target, shadow, in_mask, labels)
 
 
 def _flat(scores: Array) -> Array:
