@@ -41,4 +41,5 @@ PYBIND11_MODULE(_native, m) {
     bind_redraw(m);
     bind_neighbour_share(m);
     bind_class_threshold(m);
+    bind_against_shadows(m);
 }

@@ -27,6 +27,7 @@ void bind_f_dp(py::module_& m);
 void bind_redraw(py::module_& m);
 void bind_neighbour_share(py::module_& m);
 void bind_class_threshold(py::module_& m);
+void bind_against_shadows(py::module_& m);
 
 // Float16 and bfloat16 arrive as their bits.
 inline miafast::Storage storage_named(const std::string& name) {

@@ -12,10 +12,12 @@ import miafast._native as _native
 from miafast.ops import class_threshold, lira_tables
 from miafast.ops.dispatch import BFLOAT16, Array, as_float, result_dtype
 from miafast.ops.linear_confidence import Confidence, empty_confidence
+from miafast.ops.lira_leave_one_out import has_fixed_counts
 from miafast.ops.logit_confidence import check_label_range
 from miafast.ops.mlp_confidence import layers
 from miafast.ops.mlp_steps import MlpState
 from miafast.ops.neighbour_share import features_of, lengths, references_of, shares_of
+from miafast.ops.out_percentile import LARGEST_LOSS
 from miafast.ops.rmia import own_places
 from miafast.ops.roc_counts import RocCounts
 from miafast.ops.signals import LogitSignals, empty_signals
@@ -233,6 +235,27 @@ def above_class_threshold(target: Array | None, shadow: Array, in_mask: Array, l
         return thresholds
 
     return class_threshold.above(best, target, shadow, in_mask, labels)
+
+
+def difficulty(target: Array | None, shadow: Array, in_mask: Array, *, mode: str = "offline") -> Array:
+    return _against_shadows(_native.difficulty, target, shadow, in_mask, online=mode == "online")
+
+
+def out_percentile(target: Array | None, shadow: Array, in_mask: Array, *, smooth: str = "none") -> Array:
+    return _against_shadows(
+        _native.out_percentile, target, shadow, in_mask, smooth=smooth, variance_floor=VARIANCE_FLOOR,
+        largest_loss=LARGEST_LOSS,
+    )  # fmt: skip
+
+
+def _against_shadows(score: Any, target: Array | None, shadow: Array, in_mask: Array, **options: Any) -> Array:
+    """Every model in turn is the target where none is given."""
+    dtype = result_dtype(shadow) if target is None else result_dtype(target, shadow)
+    own = None if target is None else _dense(target, dtype)
+    scores = _empty(shadow.shape[:2] if target is None else shadow.shape[1:2], dtype)
+    same_counts = target is None and has_fixed_counts(in_mask)
+    score(own, _dense(shadow, dtype), np.ascontiguousarray(in_mask), scores, same_counts=same_counts, **options)
+    return scores
 
 
 def _flat(scores: Array) -> Array:
