@@ -159,9 +159,11 @@ void train_one(const Job& job, std::int64_t model, Train<Job> train) {
 
 namespace {
 
-// Which subsets the fives of every record's inputs are, or nothing where inputs are not all 0 or 1.
+// Which subsets the fives of every record's inputs are, or nothing where inputs are not all 0 or 1, or are
+// better multiplied.
 std::vector<std::uint8_t> subsets_of_inputs(const MlpJob& job) {
-    if (!job.x_byte || job.scale != 1.0f || job.shift != 0.0f) return {};
+    constexpr std::int64_t least = 24;  // records of a batch: fewer do not pay for the sums
+    if (!job.x_byte || job.scale != 1.0f || job.shift != 0.0f || job.batch < least) return {};
     const std::int64_t features = job.features, fives = portable::subsets_of(features);
     std::vector<std::uint8_t> subsets(static_cast<std::size_t>(job.records * fives));
     std::atomic<bool> fits{true};
