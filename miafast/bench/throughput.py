@@ -102,7 +102,7 @@ def _on_arrays(shrink: int) -> Iterator[Work]:
         yield Work("all signals", size, signals, arrays, records, "records/s")
     models, records = 64, 200_000 // shrink
     mask = random.random((models, records)) < 0.5
-    phi = normal(models, records) + 2 * mask
+    phi = normal(models, records) + np.float32(2) * mask
     size = f"{models} models × {records:,}"
     yield Work("LiRA", size, LiRA().score, (phi[0], phi[1:], mask[1:]), records, "records/s")
     yield Work("LiRA, leave-one-out", size, LiRA().score_all, (phi, mask), models * records, "scores/s")
