@@ -83,50 +83,62 @@ inline double loss_of(double phi) {
     return std::isfinite(phi) ? std::max(0.0, -phi) + std::log1p(std::exp(-std::abs(phi))) : not_a_number;
 }
 
-// Scores are means over queries of what a Rule says: Rule::measure makes a signal of phi, take() reads a
-// column of them, at() scores one target's own.
+// Calls visit(record, query, column) for records [first, last), measure having made signals of phi; a
+// record's queries follow each other within 32 records.
+template <typename T, typename Measure, typename Visit>
+void each_column(const AgainstShadows<T>& job, std::int64_t first, std::int64_t last, const Measure& measure,
+                 const Visit& visit) {
+    constexpr std::int64_t block = 32;
+    std::vector<double> signals(static_cast<std::size_t>(block * job.models));
+    Column column;
+    column.values.resize(job.models);
+    column.is_in.resize(job.models);
+    for (std::int64_t start = first; start < last; start += block) {
+        const std::int64_t some = std::min(block, last - start);
+        for (std::int64_t query = 0; query < job.queries; ++query) {
+            for (std::int64_t model = 0; model < job.models; ++model) {
+                const T* from = job.shadow + (model * job.records + start) * job.queries + query;
+                for (std::int64_t i = 0; i < some; ++i)
+                    signals[i * job.models + model] = measure(static_cast<double>(from[i * job.queries]));
+            }
+            for (std::int64_t i = 0; i < some; ++i) {
+                std::copy_n(signals.data() + i * job.models, job.models, column.values.begin());
+                for (std::int64_t model = 0; model < job.models; ++model)
+                    column.is_in[model] = job.in_mask[model * job.records + start + i];
+                if (!job.target && job.same_counts) column.find_next();
+                visit(start + i, query, column);
+            }
+        }
+    }
+}
+
+// Scores are means over queries of what a Rule says: measure() makes a signal of phi, take() reads a column
+// of them, at() scores one target's own.
 template <typename Rule, typename T>
 void score_against_shadows(const AgainstShadows<T>& job, const Rule& like) {
-    constexpr std::int64_t block = 32;  // records
+    constexpr std::int64_t block = 32;
     const std::int64_t targets = job.target ? 1 : job.models;
     parallel_for(job.records, block, [&](std::int64_t first, std::int64_t last) {
         Rule rule = like;
-        std::vector<double> signals(static_cast<std::size_t>(block * job.models)), sums(block * targets);
-        Column column;
-        column.values.resize(job.models);
-        column.is_in.resize(job.models);
-        for (std::int64_t start = first; start < last; start += block) {
-            const std::int64_t some = std::min(block, last - start);
-            std::fill(sums.begin(), sums.end(), 0.0);
-            for (std::int64_t query = 0; query < job.queries; ++query) {
-                for (std::int64_t model = 0; model < job.models; ++model) {
-                    const T* from = job.shadow + (model * job.records + start) * job.queries + query;
-                    for (std::int64_t i = 0; i < some; ++i)
-                        signals[i * job.models + model] =
-                            rule.measure(static_cast<double>(from[i * job.queries]));
-                }
-                for (std::int64_t i = 0; i < some; ++i) {
-                    const double* own = signals.data() + i * job.models;
-                    std::copy(own, own + job.models, column.values.begin());
-                    for (std::int64_t model = 0; model < job.models; ++model)
-                        column.is_in[model] = job.in_mask[model * job.records + start + i];
-                    if (!job.target && job.same_counts) column.find_next();
-                    rule.take(column);
-                    double* to = sums.data() + i * targets;
-                    if (job.target) {
-                        const double phi = static_cast<double>(job.target[(start + i) * job.queries + query]);
-                        *to += rule.at(column, rule.measure(phi), -1);
-                    } else {
-                        for (std::int64_t target = 0; target < targets; ++target)
-                            to[target] += rule.at(column, own[target], target);
-                    }
-                }
-            }
-            for (std::int64_t target = 0; target < targets; ++target)
-                for (std::int64_t i = 0; i < some; ++i)
-                    job.scores[target * job.records + start + i] =
-                        static_cast<T>(sums[i * targets + target] / static_cast<double>(job.queries));
-        }
+        std::vector<double> sums(static_cast<std::size_t>(block * targets));
+        const auto measure = [&](double phi) { return rule.measure(phi); };
+        each_column(
+            job, first, last, measure, [&](std::int64_t record, std::int64_t query, const Column& column) {
+                rule.take(column);
+                double* const to = sums.data() + (record - first) % block * targets;
+                if (query == 0) std::fill_n(to, targets, 0.0);
+                if (job.target)
+                    *to += rule.at(
+                        column, rule.measure(static_cast<double>(job.target[record * job.queries + query])),
+                        -1);
+                else
+                    for (std::int64_t target = 0; target < targets; ++target)
+                        to[target] += rule.at(column, column.values[target], target);
+                if (query + 1 == job.queries)
+                    for (std::int64_t target = 0; target < targets; ++target)
+                        job.scores[target * job.records + record] =
+                            static_cast<T>(to[target] / static_cast<double>(job.queries));
+            });
     });
 }
 

@@ -1,10 +1,11 @@
-// Python's side of difficulty and out_percentile.
+// Python's side of difficulty, out_percentile and lira_released_code.
 #include <pybind11/stl.h>
 
 #include <optional>
 
 #include "bindings.h"
 #include "difficulty.h"
+#include "lira_released_code.h"
 #include "out_percentile.h"
 
 namespace {
@@ -45,6 +46,16 @@ void bind_for(py::module_& m) {
             miafast::out_percentile(job, smooth, variance_floor, largest_loss);
         },
         py::arg("smooth"), py::arg("variance_floor"), py::arg("largest_loss"));
+    add(
+        "lira_released_code",
+        [](const std::optional<Dense<T>>& target, const Dense<T>& shadow, const Dense<bool>& in_mask,
+           Dense<T>& scores, bool same_counts, const Dense<std::int64_t>& kept, bool online, bool total) {
+            const auto job = job_of(target, shadow, in_mask, same_counts, scores);
+            const std::int64_t* const first = kept.data();
+            const py::gil_scoped_release release;
+            miafast::lira_released_code(job, first, online, total);
+        },
+        py::arg("kept").noconvert(), py::arg("online"), py::arg("total"));
 }
 
 }  // namespace

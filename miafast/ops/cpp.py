@@ -248,6 +248,35 @@ def out_percentile(target: Array | None, shadow: Array, in_mask: Array, *, smoot
     )  # fmt: skip
 
 
+def lira_released_code(
+    target: Array, shadow: Array, in_mask: Array, *, mode: str = "online", variance: str = "per-record"
+) -> Array:
+    return _released_code(target, shadow, in_mask, mode, variance)
+
+
+def lira_released_code_leave_one_out(
+    shadow: Array, in_mask: Array, *, mode: str = "online", variance: str = "per-record"
+) -> Array:
+    return _released_code(None, shadow, in_mask, mode, variance)
+
+
+def _released_code(target: Array | None, shadow: Array, in_mask: Array, mode: str, variance: str) -> Array:
+    """Every side keeps as many models as the record with the fewest has, which depends on who is left out."""
+    counts = in_mask.sum(axis=0)
+    sides = np.stack([len(in_mask) - counts, counts])  # OUT, IN
+    if target is not None:
+        kept = sides.min(axis=1, initial=len(in_mask))[None]
+    elif has_fixed_counts(in_mask):
+        kept = np.repeat(sides.min(axis=1)[None] - 1, len(in_mask), axis=0)
+    else:
+        own = np.stack([~in_mask, in_mask], axis=1)  # [targets, 2, records]
+        kept = np.stack([(sides - each).min(axis=1, initial=len(in_mask)) for each in own])
+    return _against_shadows(
+        _native.lira_released_code, target, shadow, in_mask, kept=np.ascontiguousarray(kept, np.int64),
+        online=mode == "online", total=variance == "total",
+    )  # fmt: skip
+
+
 def _against_shadows(score: Any, target: Array | None, shadow: Array, in_mask: Array, **options: Any) -> Array:
     """Every model in turn is the target where none is given."""
     dtype = result_dtype(shadow) if target is None else result_dtype(target, shadow)
