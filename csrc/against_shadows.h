@@ -12,6 +12,7 @@
 
 namespace miafast {
 
+inline constexpr std::int64_t column_block = 32;  // records that are read at once
 inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 // Arrays are dense; target [records, queries], or null for every model in turn.
@@ -84,17 +85,16 @@ inline double loss_of(double phi) {
 }
 
 // Calls visit(record, query, column) for records [first, last), measure having made signals of phi; a
-// record's queries follow each other within 32 records.
+// record's queries follow each other within a block.
 template <typename T, typename Measure, typename Visit>
 void each_column(const AgainstShadows<T>& job, std::int64_t first, std::int64_t last, const Measure& measure,
                  const Visit& visit) {
-    constexpr std::int64_t block = 32;
-    std::vector<double> signals(static_cast<std::size_t>(block * job.models));
+    std::vector<double> signals(static_cast<std::size_t>(column_block * job.models));
     Column column;
     column.values.resize(job.models);
     column.is_in.resize(job.models);
-    for (std::int64_t start = first; start < last; start += block) {
-        const std::int64_t some = std::min(block, last - start);
+    for (std::int64_t start = first; start < last; start += column_block) {
+        const std::int64_t some = std::min(column_block, last - start);
         for (std::int64_t query = 0; query < job.queries; ++query) {
             for (std::int64_t model = 0; model < job.models; ++model) {
                 const T* from = job.shadow + (model * job.records + start) * job.queries + query;
@@ -116,16 +116,15 @@ void each_column(const AgainstShadows<T>& job, std::int64_t first, std::int64_t 
 // of them, at() scores one target's own.
 template <typename Rule, typename T>
 void score_against_shadows(const AgainstShadows<T>& job, const Rule& like) {
-    constexpr std::int64_t block = 32;
     const std::int64_t targets = job.target ? 1 : job.models;
-    parallel_for(job.records, block, [&](std::int64_t first, std::int64_t last) {
+    parallel_for(job.records, column_block, [&](std::int64_t first, std::int64_t last) {
         Rule rule = like;
-        std::vector<double> sums(static_cast<std::size_t>(block * targets));
+        std::vector<double> sums(static_cast<std::size_t>(column_block * targets));
         const auto measure = [&](double phi) { return rule.measure(phi); };
         each_column(
             job, first, last, measure, [&](std::int64_t record, std::int64_t query, const Column& column) {
                 rule.take(column);
-                double* const to = sums.data() + (record - first) % block * targets;
+                double* const to = sums.data() + (record - first) % column_block * targets;
                 if (query == 0) std::fill_n(to, targets, 0.0);
                 if (job.target)
                     *to += rule.at(

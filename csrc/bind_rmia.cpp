@@ -1,4 +1,8 @@
 // Python's side of rmia and population_share.
+#include <pybind11/stl.h>
+
+#include <optional>
+
 #include "bindings.h"
 #include "population_share.h"
 #include "rmia.h"
@@ -7,38 +11,40 @@ namespace {
 
 template <typename T>
 using Dense = py::array_t<T, py::array::c_style>;
+using Places = std::optional<Dense<std::int64_t>>;
 
-template <typename Ratio>
-void rmia(const Dense<Ratio>& x, const Dense<Ratio>& z, const py::object& where, double least,
-          Dense<Ratio>& shares) {
+// Calls score(x, z, where, shape, shares) without the GIL.
+template <typename T, typename Score>
+void share(const Dense<T>& x, const Dense<T>& z, const Places& where, Dense<T>& shares, const Score& score) {
     const miafast::RmiaShape shape{x.shape(0), x.shape(1), x.shape(2), z.shape(1)};
-    const auto places = where.is_none() ? Dense<std::int64_t>() : where.cast<Dense<std::int64_t>>();
-    const std::int64_t* const at = where.is_none() ? nullptr : places.data();
-    Ratio* const out = shares.mutable_data();
+    const std::int64_t* const places = where ? where->data() : nullptr;
+    T* const out = shares.mutable_data();
     const py::gil_scoped_release release;
-    miafast::rmia(x.data(), z.data(), at, least, shape, out);
+    score(x.data(), z.data(), places, shape, out);
 }
 
-template <typename Signal>
-void population_share(const Dense<Signal>& x, const Dense<Signal>& z, const py::object& where,
-                      Dense<Signal>& shares) {
-    const miafast::RmiaShape shape{x.shape(0), x.shape(1), x.shape(2), z.shape(1)};
-    const auto places = where.is_none() ? Dense<std::int64_t>() : where.cast<Dense<std::int64_t>>();
-    const std::int64_t* const at = where.is_none() ? nullptr : places.data();
-    Signal* const out = shares.mutable_data();
-    const py::gil_scoped_release release;
-    miafast::population_share(x.data(), z.data(), at, shape, out);
+template <typename T>
+void bind_for(py::module_& m) {
+    m.def(
+        "rmia",
+        [](const Dense<T>& x, const Dense<T>& z, const Places& where, double least, Dense<T>& shares) {
+            share(x, z, where, shares, [&](auto x, auto z, auto places, const auto& shape, auto out) {
+                miafast::rmia(x, z, places, least, shape, out);
+            });
+        },
+        py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"), py::arg("least"),
+        py::arg("shares").noconvert());
+    m.def(
+        "population_share",
+        [](const Dense<T>& x, const Dense<T>& z, const Places& where, Dense<T>& shares) {
+            share(x, z, where, shares, miafast::population_share<T>);
+        },
+        py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"), py::arg("shares").noconvert());
 }
 
 }  // namespace
 
 void bind_rmia(py::module_& m) {
-    m.def("rmia", &rmia<float>, py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"),
-          py::arg("least"), py::arg("shares").noconvert());
-    m.def("rmia", &rmia<double>, py::arg("x").noconvert(), py::arg("z").noconvert(), py::arg("where"),
-          py::arg("least"), py::arg("shares").noconvert());
-    m.def("population_share", &population_share<float>, py::arg("x").noconvert(), py::arg("z").noconvert(),
-          py::arg("where"), py::arg("shares").noconvert());
-    m.def("population_share", &population_share<double>, py::arg("x").noconvert(), py::arg("z").noconvert(),
-          py::arg("where"), py::arg("shares").noconvert());
+    bind_for<float>(m);
+    bind_for<double>(m);
 }

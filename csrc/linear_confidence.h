@@ -58,7 +58,7 @@ struct SharedRecords {
     const void* panels = nullptr;
     const std::uint8_t* subsets = nullptr;  // of inputs that are 0 or 1, per five: see subset_sums.h
     SplitRecords split{};
-    bool by_tiles = false;  // of AMX, where a model's weights allow it
+    bool by_tiles = false;  // AMX, or bfloat16 by AVX-512, where a model's weights allow it
 };
 
 // Memory that a thread keeps from one piece of work to the next, in 64-byte lines; not initialised.
