@@ -29,6 +29,7 @@ alignas(16) uint4 shared_memory[1 << 16];
 std::unique_ptr<std::barrier<>> everybody;
 
 inline int __popc(unsigned int x) { return __builtin_popcount(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
 inline void __syncthreads() { everybody->arrive_and_wait(); }
 inline void atomicAdd(int* to, int more) { __atomic_fetch_add(to, more, __ATOMIC_RELAXED); }
 // Of all threads of a block at once, not of a warp: they must all ask.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lira_side.h"
+#include "lira_tile.h"
 
 // What the threads of a block share: per record of the block, one after the other.
 template <typename Real>
@@ -13,7 +14,7 @@ struct Shared {
     Real* numbers;  // [8][threads of a record][lanes]
     Real* sides;    // [8][lanes]
     int* counts;    // [3 turns][2][lanes]
-    Real* signals;  // [threads of a record * run][lanes], each thread's own: registers cannot be looked up
+    void* rest;     // what is left of the memory
     int lanes, lane, sharing, own;
 
     explicit Shared(void* begin)
@@ -21,13 +22,12 @@ struct Shared {
           numbers(reinterpret_cast<Real*>(next + 2 * blockDim.x)),
           sides(numbers + 8 * blockDim.y * blockDim.x),
           counts(reinterpret_cast<int*>(sides + 8 * blockDim.x)),
-          signals(reinterpret_cast<Real*>(counts + 6 * blockDim.x)),
+          rest(counts + 6 * blockDim.x),
           lanes(blockDim.x),
           lane(threadIdx.x),
           sharing(blockDim.y),
           own(threadIdx.y) {}
 
-    Real& signal(int model) const { return signals[model * lanes + lane]; }
     Real& of_thread(int thread, int number) const {
         return numbers[(number * sharing + thread) * lanes + lane];
     }
@@ -56,37 +56,16 @@ struct Run {
     }
 };
 
-// The signals and the mask of a thread's run; all of run if full, else the last model comes again and again.
-template <bool full, typename Stored, typename Real, int run>
-inline void load(const Column<Stored>& column, Run& own, Real (&x)[run]) {
-    const int begin = full ? own.begin : min(own.begin, column.models - 1), more = own.end - begin;
-    const unsigned char* mask = column.mask + begin * column.mask_stride;
+// A thread's run of a tile, in registers; bits after its own models are as the last one's.
+template <int lanes, typename Stored, typename Real, int run>
+inline void load(const Tile<Stored, lanes>& tile, Run& own, Real (&x)[run]) {
+    const int begin = static_cast<int>(threadIdx.y) * run;
     own.bits = 0;
 #pragma unroll
     for (int k = 0; k < run; ++k) {
-        if (*mask != 0) own.bits |= 1u << k;
-        if (full || k + 1 < more) mask += column.mask_stride;
+        x[k] = static_cast<Real>(tile.signal(begin + k));
+        if (tile.inside(begin + k)) own.bits |= 1u << k;
     }
-    const Stored* signal = column.signals + begin * column.stride;
-#pragma unroll
-    for (int k = 0; k < run; ++k) {
-        x[k] = static_cast<Real>(real(*signal));
-        if (full || k + 1 < more) signal += column.stride;
-    }
-}
-
-template <typename Stored, typename Real, int run>
-inline void load(const Column<Stored>& column, Run& own, Real (&x)[run]) {
-    if (own.end - own.begin == run) {
-        load<true>(column, own, x);
-    } else {
-        load<false>(column, own, x);
-    }
-}
-
-// Where a thread can look them up.
-template <typename Real, int run>
-inline void keep(const Shared<Real>& shared, const Run& own, const Real (&x)[run]) {
-#pragma unroll
-    for (int k = 0; k < run; ++k) shared.signal(own.begin + k) = x[k];
+    const int models = own.end - own.begin;
+    if (models > 0 && models < run) own.bits = own.side(own.end - 1) == 1 ? ~own.of_side(0) : own.of_side(1);
 }

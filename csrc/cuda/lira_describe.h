@@ -12,12 +12,12 @@ template <typename Real>
 inline void add_up(const Shared<Real>& shared, int side) {
     const auto of = [&](int thread, Part part) { return shared.of_thread(thread, side * NUMBERS + part); };
     Real pivot = 0;
-#pragma unroll 1
+#pragma unroll 4
     for (int thread = shared.sharing - 1; thread >= 0; --thread) {
         if (of(thread, COUNT_OF) > 0) pivot = of(thread, FIRST);
     }
     double n = 0, sum = 0, squares = 0;
-#pragma unroll 1
+#pragma unroll 4
     for (int thread = 0; thread < shared.sharing; ++thread) {
         const double count = of(thread, COUNT_OF), d = static_cast<double>(of(thread, FIRST)) - pivot;
         if (count == 0) continue;
@@ -33,20 +33,19 @@ inline void add_up(const Shared<Real>& shared, int side) {
     shared.of_side(side, 3) = static_cast<Real>(around < 0 ? 0 : around);
 }
 
-// To shared memory, both sides (0: OUT, 1: IN) of a record and the first signals of its threads there. What
-// is in x after a thread's own models becomes one of these.
-template <typename Real, int run>
-inline void describe(const Shared<Real>& shared, const Run& own, Real (&x)[run]) {
+// To shared memory, both sides (0: OUT, 1: IN) of a record and the first signals of its threads there; `at`
+// looks one of a thread's signals up. What is in x after a thread's own models becomes one of these. Threads
+// have waited for each other since they last read what is written here.
+template <typename Real, int run, typename At>
+inline void describe(const Shared<Real>& shared, const Run& own, Real (&x)[run], const At& at) {
     Real first[2] = {0, 0}, sum[2] = {0, 0}, squares[2] = {0, 0};
 #pragma unroll
-    for (int k = run - 1; k >= 0; --k) {
-        const bool inside = own.bits >> k & 1;
-        first[0] = inside ? first[0] : x[k];
-        first[1] = inside ? x[k] : first[1];
+    for (int side = 0; side < 2; ++side) {
+        if (const unsigned int here = own.of_side(side)) first[side] = at(own.begin + __ffs(here) - 1);
     }
     if (own.end - own.begin < run) {
 #pragma unroll
-        for (int k = 1; k < run; ++k) {
+        for (int k = 0; k < run; ++k) {
             if (own.begin + k >= own.end) x[k] = own.bits >> k & 1 ? first[1] : first[0];
         }
     }
@@ -62,7 +61,6 @@ inline void describe(const Shared<Real>& shared, const Run& own, Real (&x)[run])
             squares[0] += d * d;
         }
     }
-    __syncthreads();  // nobody reads what is written here any more
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
         shared.of_thread(shared.own, side * NUMBERS + COUNT_OF) =
@@ -80,11 +78,12 @@ inline void describe(const Shared<Real>& shared, const Run& own, Real (&x)[run])
 template <typename Real>
 inline void first_after(const Shared<Real>& shared, Real (&next)[2]) {
     int thread = shared.own;
-#pragma unroll 1
+#pragma unroll 4
     for (int step = 0; step < shared.sharing; ++step) {  // backwards: the one after its own is the last
+#pragma unroll
         for (int side = 0; side < 2; ++side) {
-            if (shared.of_thread(thread, side * NUMBERS + COUNT_OF) > 0)
-                next[side] = shared.of_thread(thread, side * NUMBERS + FIRST);
+            const Real first = shared.of_thread(thread, side * NUMBERS + FIRST);
+            next[side] = shared.of_thread(thread, side * NUMBERS + COUNT_OF) > 0 ? first : next[side];
         }
         thread = thread > 0 ? thread - 1 : shared.sharing - 1;
     }

@@ -7,34 +7,49 @@
 
 // Scores [models, records]. verdict 0: log densities of IN less OUT; 1: OUT's lower tail; 2: minus OUT's log
 // density. Tables have a rule per target and side (0: IN, 1: OUT) if target_stride is 2, per side if it is 0.
-// run: models of a thread at most, up to 32. quick: means, no lower tail, and one rule per side, which adds
-// nothing to its squares.
-template <typename Stored, typename Real, bool median, bool quick, int run>
-__global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
+// run: models of a thread at most, up to 32; lanes: records of a block. quick: means, no lower tail, and one
+// rule per side, which adds nothing to its squares.
+template <typename Stored, typename Real, bool median, bool quick, int run, int lanes>
+__global__ void __launch_bounds__(256, 2)
     scores_kernel(const Stored* shadow, const unsigned char* in_mask, const int* same_counts,
-                  const OfRule<Real>* rules, const OfCount<Real>* counts, Real* scores, int models,
-                  Offset records, int queries, Offset model_stride, Offset record_stride, Offset query_stride,
-                  Offset mask_model_stride, Offset mask_record_stride, int target_stride, double floor,
-                  int verdict) {
+                  const OfRule<Real>* rules, const OfCount<Real>* counts, Real* scores, int programs,
+                  int models, Offset records, int queries, Offset model_stride, Offset record_stride,
+                  Offset query_stride, Offset mask_model_stride, Offset mask_record_stride, int target_stride,
+                  double floor, int verdict) {
     extern __shared__ uint4 shared_memory[];
     const Shared<Real> shared(shared_memory);
-    const Offset record = static_cast<Offset>(blockIdx.x) * blockDim.x + threadIdx.x;
-    const bool live = record < records, balanced = *same_counts != 0;
+    const bool balanced = *same_counts != 0;
     const Tables<Real> tables{rules, counts, queries, models + 1, static_cast<Real>(floor)};
     const Real share = Real{1} / queries;
-    const Offset loaded = live ? record : records - 1;
     Run own(models, run);
-    for (int query = 0; query < queries; ++query) {
-        const Column<Stored> column{shadow + loaded * record_stride + query * query_stride,
-                                    in_mask + loaded * mask_record_stride, models, model_stride,
-                                    mask_model_stride};
+    const auto tile_of = [&](int which) {
+        return Tile<Stored, lanes>(shared.rest, shared.sharing * run, which, 2);
+    };
+    const auto fetch = [&](int which, Offset first, int query) {
+        const Tile<Stored, lanes> to = tile_of(which);
+        const Rows<Stored, lanes> signals{shadow + query * query_stride, model_stride, record_stride};
+        const Rows<unsigned char, lanes> masks{in_mask, mask_model_stride, mask_record_stride};
+        signals.copy_to(to.signals, models, first, records);
+        masks.copy_to(to.mask, models, first, records);
+    };
+    Offset first = static_cast<Offset>(blockIdx.x) * lanes, next_first = first;
+    int which = 0, query = 0, next_query = 0;
+    fetch(which, first, query);
+    for (; first < records; first = next_first, query = next_query, which ^= 1) {
+        wait_for_copies();
+        __syncthreads();
+        next_query = query + 1 < queries ? query + 1 : 0;
+        if (next_query == 0) next_first += static_cast<Offset>(programs) * lanes;
+        if (next_first < records) fetch(which ^ 1, next_first, next_query);
+        const Tile<Stored, lanes> tile = tile_of(which);
+        const auto signal = [&](int model) { return static_cast<Real>(tile.signal(model)); };
         Real x[run];
-        load(column, own, x);
-        describe(shared, own, x);
-        if (!quick) keep(shared, own, x);
+        load(tile, own, x);
+        describe(shared, own, x, signal);
         Side<Real> sides[2] = {shared.side(0), shared.side(1)};
-        if (median) select_middle(shared, own, sides);
-        if (!live) continue;
+        if (median) select_middle(shared, own, signal, sides);
+        const Offset record = first + threadIdx.x;
+        if (record >= records) continue;
         Real next[2] = {0, 0};  // the next signal, cyclically, on either side
         if (balanced) first_after(shared, next);
         Real* to = scores + own.begin * records + record;
@@ -52,16 +67,21 @@ __global__ void __launch_bounds__(256, sizeof(Real) == 8 ? 2 : 3)
                 for (int k = 0; k < run; ++k, to += records) *to = x[k];
                 continue;
             }
-            keep(shared, own, x);
-            for (int model = own.begin; exact && model < own.end; ++model, to += records)
-                put(shared.signal(model));
-            if (exact) continue;
+            if (exact) {
+#pragma unroll
+                for (int k = 0; k < run; ++k, to += records) {
+                    if (own.begin + k < own.end) put(x[k]);
+                }
+                continue;
+            }
         }
+        const Column<Stored> column{shadow + record * record_stride + query * query_stride,
+                                    in_mask + record * mask_record_stride, models, model_stride,
+                                    mask_model_stride};
         to = scores + own.end * records + record;
         for (int model = own.end - 1; model >= own.begin; --model) {
             to -= records;
-            const Real y =
-                quick ? static_cast<Real>(real(column.signals[model * model_stride])) : shared.signal(model);
+            const Real y = signal(model);
             const int side = own.side(model);
             next[0] = side == 0 ? y : next[0];
             next[1] = side == 1 ? y : next[1];

@@ -4,9 +4,9 @@
 #include "lira_block.h"
 
 // The signals of ranks (n - 2) / 2 and the two after it of both sides (0: OUT, 1: IN), by all threads of a
-// block.
-template <typename Real>
-inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>* sides) {
+// block; `signal` looks a model's up.
+template <typename Real, typename At>
+inline void select_middle(const Shared<Real>& shared, const Run& own, const At& signal, Side<Real>* sides) {
     using Key = typename KeyOf<Real>::Key;
     const int lanes = shared.lanes, lane = shared.lane;
     const bool first = shared.own == 0;
@@ -18,7 +18,7 @@ inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>
         int more[2] = {0, 0};
         for (int model = own.begin; model < own.end; ++model) {
             const int side = own.side(model);
-            const bool counts_here = counted(side, key_of(shared.signal(model)));
+            const bool counts_here = counted(side, key_of(signal(model)));
             more[0] += counts_here && side == 0;
             more[1] += counts_here && side == 1;
         }
@@ -52,7 +52,7 @@ inline void select_middle(const Shared<Real>& shared, const Run& own, Side<Real>
             count_if(turn, [&](int side, Key key) { return key <= (side == 0 ? found[0] : found[1]); });
         for (int model = own.begin; model < own.end; ++model) {
             const int side = own.side(model);
-            const Key key = key_of(shared.signal(model));
+            const Key key = key_of(signal(model));
             if (key > (side == 0 ? found[0] : found[1])) atomicMin(shared.next + side * lanes + lane, key);
         }
         for (int side = 0; side < 2; ++side) at_most[side] = counts[side * lanes + lane];

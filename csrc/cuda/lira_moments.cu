@@ -81,7 +81,11 @@ __global__ void __launch_bounds__(256, 2)
     Run own(models, run);
     // A side without each signal of it: what its moments need of its squares, and its mean's distance from
     // center.
-    Real *squares = &shared.signal(own.begin), *distance = squares + shared.sharing * run * lanes;
+    const int rows = shared.sharing * run;
+    Real* const results = static_cast<Real*>(shared.rest);
+    Real *squares = results + own.begin * lanes + shared.lane, *distance = squares + rows * lanes;
+    const Tile<Stored, lanes> tile(results + (pooling == OF_ALL ? 2 : 1) * rows * lanes, rows);
+    const auto signal = [&](int model) { return static_cast<Real>(tile.signal(model)); };
     for (int query = 0; query < queries; ++query) {
         double totals[2][COUNT][kept] = {};
         for (Offset first = static_cast<Offset>(blockIdx.x) * lanes; first < records;
@@ -92,9 +96,15 @@ __global__ void __launch_bounds__(256, 2)
                                         in_mask + record * mask_record_stride, models, model_stride,
                                         mask_model_stride};
             Real x[run], next[2] = {0, 0};
-            load(column, own, x);
-            describe(shared, own, x);
-            keep(shared, own, x);
+            __syncthreads();  // nobody reads the tile before any more
+            Rows<Stored, lanes>{shadow + query * query_stride, model_stride, record_stride}.copy_to(
+                tile.signals, models, first, records);
+            Rows<unsigned char, lanes>{in_mask, mask_model_stride, mask_record_stride}.copy_to(
+                tile.mask, models, first, records);
+            wait_for_copies();
+            __syncthreads();
+            load(tile, own, x);
+            describe(shared, own, x, signal);
             if (balanced) first_after(shared, next);
             const Side<Real> out = shared.side(0), in = shared.side(1);
             const auto without = [&](bool inside, Real y) {
@@ -106,7 +116,7 @@ __global__ void __launch_bounds__(256, 2)
                 return Measured<Real>{found.distance, Of::kept(found.squares, floor)};
             };
             for (int k = 0; live && k < own.end - own.begin; ++k) {
-                const Measured<Real> left = without(own.bits >> k & 1, squares[k * lanes]);
+                const Measured<Real> left = without(own.bits >> k & 1, signal(own.begin + k));
                 squares[k * lanes] = left.squares;
                 if (pooling == OF_ALL) distance[k * lanes] = left.distance;
             }

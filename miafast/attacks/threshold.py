@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from miafast.attacks.shapes import find_not_finite, with_queries
+from miafast.ops.dispatch import device_of
 from miafast.ops.negative_loss import negative_loss
 
 
@@ -37,7 +38,6 @@ class Threshold:
 
 def _finite_scores(name: str, phi: Any) -> Any:
     scores = negative_loss(phi)
-    verdicts = np.asarray(scores)
-    if verdicts.size and not np.isfinite(verdicts.sum()):
+    if device_of(scores) == "cpu" and not bool(np.isfinite(float(scores.sum()))):
         find_not_finite(name, phi)
     return scores

@@ -18,8 +18,8 @@ from miafast.ops.variance_prior import VARIANCE_FLOOR
 #: shared memory (which every GPU since Ampere has) and models of a block.
 LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED, MOST_MODELS = 32, 8, 32, 256, 96 * 1024, 1024
 
-#: Most blocks that keep sums of their own (an H100 holds a third as many at once).
-PROGRAMS = 792
+#: Most blocks, which go through records in turns (an H100 holds a quarter as many at once).
+PROGRAMS = 1056
 
 #: What `verdict_of` says of OUT's lower tail.
 LOWER_TAIL = 1
@@ -47,18 +47,21 @@ def lira_leave_one_out(
         return scores
     same = fixed_counts(in_mask)
     rules = tables(priors_of(_moments(shadow, in_mask, same, variance), variance, mode), variance, models)
-    shape, median, verdict = block_for(models, scores.element_size()), center == "median", verdict_of(mode, tail)
+    shape = block_for(models, scores.element_size(), tiles=2 * _tile(shadow))
+    median, verdict = center == "median", verdict_of(mode, tail)
     quick = variance == "per-record" and not median and verdict != LOWER_TAIL
+    programs = min(-(-records // shape.lanes), PROGRAMS)
+    of = f"{type_of(shadow)}, {type_of(scores)}, {_bool(median)}, {_bool(quick)}, {shape.run}, {shape.lanes}"
     launch(
         "lira_leave_one_out",
-        f"scores_kernel<{type_of(shadow)}, {type_of(scores)}, {_bool(median)}, {_bool(quick)}, {shape.run}>",
+        f"scores_kernel<{of}>",
         (
-            shadow, in_mask.view(torch.uint8), same, *_together(rules, real), scores, np.int32(models),
-            np.int64(records), np.int32(queries), *map(np.int64, (*shadow.stride(), *in_mask.stride())),
-            np.int32(0 if variance == "per-record" else 2), np.float64(VARIANCE_FLOOR),
-            np.int32(verdict),
+            shadow, in_mask.view(torch.uint8), same, *_together(rules, real), scores, np.int32(programs),
+            np.int32(models), np.int64(records), np.int32(queries),
+            *map(np.int64, (*shadow.stride(), *in_mask.stride())),
+            np.int32(0 if variance == "per-record" else 2), np.float64(VARIANCE_FLOOR), np.int32(verdict),
         ),
-        blocks=-(-records // shape.lanes),
+        blocks=programs,
         threads=(shape.lanes, shape.sharing),
         shared=shape.shared,
     )  # fmt: skip
@@ -71,8 +74,8 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
     if variance == "per-record":
         return torch.zeros(1, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     is_double = shadow.dtype == torch.float64
-    signals = 2 if variance == "total" else 1
-    shape, real = block_for(models, 8 if is_double else 4, signals=signals), "double" if is_double else "float"
+    size, real = (8, "double") if is_double else (4, "float")
+    shape = block_for(models, size, tiles=(2 if variance == "total" else 1) * size + _tile(shadow))
     programs = min(-(-records // shape.lanes), PROGRAMS)
     moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     launch(
@@ -112,19 +115,24 @@ class Block(NamedTuple):
     shared: int
 
 
-def block_for(models: int, size: int, *, signals: int = 1) -> Block:
+def _tile(shadow: Any) -> int:
+    """Bytes of a tile per model and record: the signal and its place in the mask."""
+    return int(shadow.element_size()) + 1
+
+
+def block_for(models: int, size: int, *, tiles: int) -> Block:
     """As many records, a power of two, as a block holds, for results of ``size`` bytes.
 
-    ``signals`` are the numbers per model and record in its shared memory.
+    ``tiles`` are the bytes per model and record in its shared memory.
 
-    >>> block_for(256, 4)
-    Block(lanes=32, sharing=8, run=32, shared=43008)
-    >>> block_for(1024, 8, signals=2).lanes
+    >>> block_for(256, 4, tiles=10)
+    Block(lanes=32, sharing=8, run=32, shared=92160)
+    >>> block_for(1024, 8, tiles=18).lanes
     4
     """
     sharing = max(SHARING, -(-models // RUN))
     run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
-    each = (10 + (8 + signals * run) * sharing) * size + 6 * 4  # as `Shared` in the source lays it out
+    each = (10 + 8 * sharing) * size + 6 * 4 + tiles * run * sharing  # as `Shared` and `Tile` in the source lay it out
     lanes = LANES
     while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
         lanes //= 2

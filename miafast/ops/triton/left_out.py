@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 #: Models per chunk and records per program.
-CHUNK, LANES = 16, 256
+CHUNK, LANES = 32, 256
 
 
 def fixed_counts(in_mask: Any) -> Any:
@@ -23,7 +23,7 @@ def fixed_counts(in_mask: Any) -> Any:
     wanted = in_mask[:, 0].sum()
     fixed = ((wanted > 0) & (wanted < models)).to(torch.int32)[None]
     counts_kernel[(triton.cdiv(records, LANES),)](
-        in_mask.view(torch.uint8), wanted, fixed, models, records, *in_mask.stride(), CHUNK, LANES, num_warps=4
+        in_mask.view(torch.uint8), wanted, fixed, models, records, *in_mask.stride(), CHUNK, LANES, num_warps=8
     )
     return fixed
 
@@ -36,12 +36,12 @@ def counts_kernel(
     if tl.load(fixed, volatile=True) != 0:
         record = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
         live = record < records
-        count = tl.zeros([LANES], tl.int32)
+        counts = tl.zeros([CHUNK, LANES], tl.int32)
         for first in range(0, models, CHUNK):
             model = first + tl.arange(0, CHUNK).to(tl.int64)[:, None]
             at = in_mask + model * model_stride + record[None, :] * record_stride
-            inside = tl.load(at, mask=(model < models) & live[None, :], other=0)
-            count += tl.sum((inside != 0).to(tl.int32), axis=0)
+            counts += (tl.load(at, mask=(model < models) & live[None, :], other=0) != 0).to(tl.int32)
+        count = tl.sum(counts, axis=0)
         if tl.max((live & (count != tl.load(wanted))).to(tl.int32)) != 0:
             tl.store(fixed, 0)
 
