@@ -18,8 +18,8 @@ from miafast.ops.variance_prior import VARIANCE_FLOOR
 #: shared memory (which every GPU since Ampere has) and models of a block.
 LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED, MOST_MODELS = 32, 8, 32, 256, 96 * 1024, 1024
 
-#: Most blocks, which go through records in turns (an H100 holds a quarter as many at once).
-PROGRAMS = 1056
+#: Most blocks, which go through records in turns (an H100 holds 264 at once); those that keep sums of their own.
+PROGRAMS, SUMMING = 16896, 1056
 
 #: What `verdict_of` says of OUT's lower tail.
 LOWER_TAIL = 1
@@ -76,7 +76,7 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
     is_double = shadow.dtype == torch.float64
     size, real = (8, "double") if is_double else (4, "float")
     shape = block_for(models, size, tiles=(2 if variance == "total" else 1) * size + _tile(shadow))
-    programs = min(-(-records // shape.lanes), PROGRAMS)
+    programs = min(-(-records // shape.lanes), SUMMING)
     moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     launch(
         "lira_moments",
