@@ -2,8 +2,9 @@
 # benchmarks/on_device.sh FOLDER [--smoke] [STEP ...]: builds, tests and measures on a machine with a CUDA device.
 # Steps, in this order unless some are named: build (done if the extension is there), ops, train, tests, tests-slow,
 # resnet9, audit, more-ops, audit-resnet9. Those from resnet9 on, but for more-ops, need CIFAR-10 in a form that miafast
-# reads, in the folder DATA_DIR. On 16 cores and an H100 build takes 50 s and tests 130; the others, by what their parts
-# took, about 150, 60, 40, 70, 170, 120 and 400 s. Each ends at its limit below at the latest.
+# reads, in the folder DATA_DIR (its JPEG XL shards need imagecodecs). On 16 cores and an H100 build takes 50 s, tests
+# 180, tests-slow 25, resnet9 43 and audit 75; ops, train, more-ops and audit-resnet9, by what their parts took, about
+# 130, 80, 120 and 180. Each ends at its limit below at the latest.
 # FOLDER gets log.txt and the results, which are saved after every case: a run that is cut short keeps what it has.
 # COMMIT names the commit of sources without their history, PYTHON the interpreter. What fails is told at the end.
 # --smoke: the same steps on a processor, tiny and interpreted, to try this script.

@@ -20,6 +20,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from miafast.ops import dispatch  # noqa: E402
 from miafast.ops.cuda.source import OPTIONS, source, stream_of  # noqa: E402
 from tests.as_torch import as_torch  # noqa: E402
 from tests.cases import CASES, Case  # noqa: E402
@@ -186,6 +187,30 @@ def test_kernel_agrees_with_the_truth(
     kwargs = {name: as_torch(value) for name, value in case.kwargs.items()}
     found = getattr(module, op_name)(*map(as_torch, case.args), **kwargs)
     assert_agrees_with_the_truth(op_name, case, found)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("columns", [slice(0, 32), slice(2, 36), slice(1, 40), slice(0, 40, 2), slice(0, 2)], ids=str)
+def test_tiles_are_copied_from_wherever_they_lie(
+    monkeypatch: pytest.MonkeyPatch, on_host: Callable[..., None], dtype: Any, columns: slice
+) -> None:
+    """In pieces of 16, 8 and 4 bytes or one by one, as rows are aligned; several tiles and queries for each block."""
+    module, which = importlib.import_module("miafast.ops.cuda.lira_leave_one_out"), "lira_leave_one_out"
+    for name, value in {"launch": on_host, "PROGRAMS": 2, "SUMMING": 2, **FEW[which]}.items():
+        monkeypatch.setattr(module, name, value)
+    draw = np.random.default_rng(0)
+    in_mask = draw.random((12, 40)) < 0.5
+    in_mask[:3], in_mask[3:6] = True, False
+    for queries in (1, 2):
+        shadow = draw.normal(size=(queries, 12, 40)).transpose(1, 2, 0).astype(dtype)  # a query's records are adjacent
+        x, mask = torch.as_tensor(shadow.transpose(2, 0, 1).copy()).permute(1, 2, 0), torch.as_tensor(in_mask)
+        for variance in ("per-record", "total"):
+            found = module.lira_leave_one_out(x[:, columns], mask[:, columns], variance=variance)
+            wanted = dispatch.every_op()[which].truth(
+                shadow[:, columns].astype(np.float64), in_mask[:, columns], variance=variance
+            )
+            np.testing.assert_allclose(found.numpy(), wanted, rtol=2e-4, atol=2e-4)
 
 
 @interpreted

@@ -34,7 +34,7 @@ struct Rows {
 
     void copy_to(Element* to, int models, Offset first, Offset records) const {
         const Offset places =
-            reinterpret_cast<Offset>(begin + first * record_stride) | stride * sizeof(Element);
+            reinterpret_cast<Offset>(begin + first) | stride * sizeof(Element) | lanes * sizeof(Element);
         if (record_stride != 1 || first + lanes > records) return one_by_one(to, models, first, records - 1);
         if (places % 16 == 0) return by_pieces<16>(to, models, first, records - 1);
         if (places % 8 == 0) return by_pieces<8>(to, models, first, records - 1);
