@@ -92,10 +92,12 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
     char* to = memory.take<char>(0, rounded(count, panel) * bytes);
+    auto* inputs = memory.take<std::int32_t>(5, rounded(count, panel) / panel * (features + 1));
     parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
-        pack(job, start + begin, start + end, to + begin * bytes);
+        pack(job, start + begin, start + end, to + begin * bytes, inputs + begin / panel * (features + 1));
     });
     found.panels = to;
+    found.inputs = inputs;
     return found;
 }
 
@@ -131,6 +133,7 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                 if (all.panels)
                     some.panels =
                         static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
+                if (all.inputs) some.inputs += offset / panel * (job.features.classes + 1);
                 if (all.subsets) some.subsets += offset * MIAFAST_PICK(record_subsets)(job);
                 if (all.split.words) some.split.words += offset * words;
                 if (all.split.worth) some.split.worth += offset;

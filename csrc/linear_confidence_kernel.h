@@ -113,11 +113,11 @@ struct Outputs {
     }
 };
 
-// Records [begin, end) of one model, of which panels or, where inputs are 0 or 1, their subsets are known;
-// without either this packs panels.
+// Records [begin, end) of one model, of which panels, and which inputs of each are not all 0, or, where
+// inputs are 0 or 1, their subsets are known; without either this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                                  std::int64_t end, const T* panels,
+                                  std::int64_t end, const T* panels, const std::int32_t* inputs,
                                   [[maybe_unused]] const std::uint8_t* subsets, Workspace& memory) {
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
@@ -146,7 +146,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
                 const std::int64_t size = std::min(table_units<T>, units - first);
                 const SubsetProduct<T> product(layer, model, first, size, then, subsets, padded, memory);
                 if (!product.fits())
-                    return confidence_of<T>(job, model, begin, end, nullptr, nullptr, memory);
+                    return confidence_of<T>(job, model, begin, end, nullptr, nullptr, nullptr, memory);
                 outputs.take(product, first, size);
             }
             subsets = nullptr;
@@ -158,9 +158,11 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
                            block_units = (units + blocks - 1) / blocks;
         for (std::int64_t first = 0; first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, memory), first, size);
+            outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, inputs, memory), first,
+                         size);
         }
         panels = hidden;
+        inputs = nullptr;
     }
     const std::int64_t place = model * x.records + begin;
     finish_outputs(running, count, static_cast<T*>(job.phi) + place, job.correct + place);
@@ -171,18 +173,26 @@ inline std::int64_t panel_records(bool is_double) {
     return is_double ? panel_width<double> : panel_width<float>;
 }
 
-// The panels of records [begin, end) that all models share; begin is a multiple of the panel.
-inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels) {
-    const Logits& x = job.features;
-    const std::int64_t width = panel_records(job.is_double());
+// The panels of records [begin, end) that all models share, and which of their inputs are not all 0; begin is
+// a multiple of the panel.
+template <typename T>
+inline void pack_shared_of(const Logits& x, std::int64_t begin, std::int64_t end, T* panels,
+                           std::int32_t* inputs) {
+    constexpr std::int64_t width = panel_width<T>;
     for (std::int64_t at = begin; at < end; at += width) {
-        const char* first = x.data + at * x.record_stride;
-        const std::int64_t count = std::min(width, end - at), place = (at - begin) * x.classes;
-        if (job.is_double())
-            pack_panel(x, first, count, static_cast<double*>(panels) + place);
-        else
-            pack_panel(x, first, count, static_cast<float*>(panels) + place);
+        pack_panel(x, x.data + at * x.record_stride, std::min(width, end - at), panels);
+        find_inputs(panels, x.classes, inputs);
+        panels += width * x.classes;
+        inputs += x.classes + 1;
     }
+}
+
+inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels,
+                        std::int32_t* inputs) {
+    if (job.is_double())
+        pack_shared_of(job.features, begin, end, static_cast<double*>(panels), inputs);
+    else
+        pack_shared_of(job.features, begin, end, static_cast<float*>(panels), inputs);
 }
 
 // Subsets of a record's inputs, should they be 0 or 1; 0 where they are multiplied all the same.
@@ -283,10 +293,10 @@ inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std
     }
 #endif
     if (job.is_double())
-        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels),
+        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), shared.inputs,
                              shared.subsets, memory);
-    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.subsets,
-                         memory);
+    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.inputs,
+                         shared.subsets, memory);
 }
 
 #undef MIAFAST_TILES

@@ -50,6 +50,19 @@ inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count
     }
 }
 
+// How many inputs are not 0 for all records of a panel [inner][panel_width], and which: [inner + 1].
+template <typename T>
+inline void find_inputs(const T* panel, std::int64_t inner, std::int32_t* to) {
+    std::int32_t count = 0;
+    for (std::int64_t k = 0; k < inner; ++k, panel += panel_width<T>) {
+        bool any = false;
+        for (std::int64_t i = 0; i < panel_width<T>; ++i) any |= panel[i] != T{0};
+        to[1 + count] = static_cast<std::int32_t>(k);
+        count += any;
+    }
+    to[0] = count;
+}
+
 // Some of a layer's units, as groups of at most product_rows of nearly the same size.
 struct UnitBlock {
     std::int64_t first, units, groups;
@@ -58,6 +71,17 @@ struct UnitBlock {
         return units / groups * group + std::min(units % groups, group);
     }
 };
+
+template <typename T>
+inline bool all_finite(const T* values, std::int64_t size) {
+    using V = VectorOf<T>;
+    V rest{};  // stays 0, or is NaN
+    std::int64_t i = 0;
+    for (; i + lanes<V> <= size; i += lanes<V>) rest += load<V>(values + i) - load<V>(values + i);
+    T last = sum_of_lanes(rest);
+    for (; i < size; ++i) last += values[i] - values[i];
+    return last == 0;
+}
 
 // Group after group [width][rows].
 template <typename Stored, typename T>
@@ -99,18 +123,19 @@ inline void pack_weights(const Logits& weight, const char* start, const UnitBloc
     }
 }
 
-// tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's
-// [depth][panel_width]; of which ReLU where asked.
-template <int ROWS, typename T>
-inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, bool relu,
-                           T* tile) {
+// tile [ROWS][panel_width] = bias, or the tile, + weight [inner][ROWS] times the panel's
+// [inner][panel_width]; of inputs [first, last), or of those that are listed. Of which ReLU where asked.
+template <int ROWS, bool listed, typename T>
+inline void multiply_inputs(const T* weight, const T* bias, const T* panel, const std::int32_t* inputs,
+                            std::int64_t first, std::int64_t last, bool relu, T* tile) {
     using V = VectorOf<T>;
     constexpr std::int64_t width = panel_width<T>;
     V sums[ROWS][product_vectors];
     for (int row = 0; row < ROWS; ++row)
         for (int v = 0; v < product_vectors; ++v)
             sums[row][v] = bias ? broadcast<V>(bias[row]) : load<V>(tile + row * width + v * lanes<V>);
-    for (std::int64_t k = 0; k < depth; ++k) {
+    for (std::int64_t i = first; i < last; ++i) {
+        const std::int64_t k = listed ? inputs[i] : i;
         V right[product_vectors];
         for (int v = 0; v < product_vectors; ++v) right[v] = load<V>(panel + k * width + v * lanes<V>);
         for (int row = 0; row < ROWS; ++row) {
@@ -123,36 +148,44 @@ inline void multiply_group(const T* weight, const T* bias, const T* panel, std::
             store<V>(tile + row * width + v * lanes<V>, relu ? max(V{}, sums[row][v]) : sums[row][v]);
 }
 
-// tile [units][panel_width] of one block and one panel.
+template <int ROWS, typename T>
+inline void multiply_group(const T* weight, const T* bias, const T* panel, const std::int32_t* inputs,
+                           std::int64_t first, std::int64_t last, bool relu, T* tile) {
+    (inputs ? multiply_inputs<ROWS, true, T> : multiply_inputs<ROWS, false, T>)(weight, bias, panel, inputs,
+                                                                                first, last, relu, tile);
+}
+
+// tile [units][panel_width] of one block and one panel; inputs as `find_inputs` says, or null for all.
 template <typename T>
 inline void multiply_block(const UnitBlock& block, const T* weight, const T* bias, const T* panel,
-                           std::int64_t inner, Activation then, T* tile) {
-    for (std::int64_t k = 0; k < inner; k += product_depth) {
-        const std::int64_t depth = std::min(product_depth, inner - k);
-        const T* slice = panel + k * panel_width<T>;
-        const bool relu = then == Activation::relu && k + depth == inner;
+                           std::int64_t inner, const std::int32_t* inputs, Activation then, T* tile) {
+    const std::int64_t count = inputs ? *inputs : inner;
+    const std::int32_t* which = count < inner ? inputs + 1 : nullptr;
+    for (std::int64_t k = 0; k == 0 || k < count; k += product_depth) {
+        const std::int64_t last = std::min(k + product_depth, count);
+        const bool relu = then == Activation::relu && last == count;
         for (std::int64_t group = 0; group < block.groups; ++group) {
             const std::int64_t begin = block.begin_of(group), rows = block.begin_of(group + 1) - begin;
-            const T *left = weight + begin * inner + k * rows, *start = k ? nullptr : bias + begin;
+            const T *left = weight + begin * inner, *start = k ? nullptr : bias + begin;
             T* to = tile + begin * panel_width<T>;
             switch (rows) {
                 case 1:
-                    multiply_group<1>(left, start, slice, depth, relu, to);
+                    multiply_group<1>(left, start, panel, which, k, last, relu, to);
                     break;
                 case 2:
-                    multiply_group<2>(left, start, slice, depth, relu, to);
+                    multiply_group<2>(left, start, panel, which, k, last, relu, to);
                     break;
                 case 3:
-                    multiply_group<3>(left, start, slice, depth, relu, to);
+                    multiply_group<3>(left, start, panel, which, k, last, relu, to);
                     break;
                 case 4:
-                    multiply_group<4>(left, start, slice, depth, relu, to);
+                    multiply_group<4>(left, start, panel, which, k, last, relu, to);
                     break;
                 case 5:
-                    multiply_group<5>(left, start, slice, depth, relu, to);
+                    multiply_group<5>(left, start, panel, which, k, last, relu, to);
                     break;
                 default:
-                    multiply_group<product_rows>(left, start, slice, depth, relu, to);
+                    multiply_group<product_rows>(left, start, panel, which, k, last, relu, to);
             }
         }
     }
@@ -164,7 +197,7 @@ template <typename T>
 class BlockProduct {
   public:
     BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                 Activation then, const T* panels, Workspace& memory)
+                 Activation then, const T* panels, const std::int32_t* inputs, Workspace& memory)
         : block_{first, units, (units + product_rows - 1) / product_rows},
           inner_(layer.weight.classes),
           then_(then),
@@ -178,11 +211,13 @@ class BlockProduct {
             pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
         }
         pack_weights(layer.weight, layer.weight.model_start(model), block_, weights_);
+        if (inputs && all_finite(weights_, units * inner_)) inputs_ = inputs;
     }
 
     // tile [units][panel_width] of the panel of records from `at` on, activated.
     void multiply(std::int64_t at, T* tile) const {
-        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, then_, tile);
+        const std::int32_t* inputs = inputs_ ? inputs_ + at / panel_width<T> * (inner_ + 1) : nullptr;
+        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, inputs, then_, tile);
     }
 
   private:
@@ -191,4 +226,5 @@ class BlockProduct {
     Activation then_;
     const T* panels_;
     T *biases_, *weights_;
+    const std::int32_t* inputs_ = nullptr;  // of every panel; 0 times what is not finite would not be 0
 };

@@ -109,6 +109,32 @@ def test_sums_of_weights_are_looked_up_for_bits(dtype: type, isa: str, limited_i
 
 
 @pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inputs_that_are_0_for_many_records_are_left_out(dtype: type, isa: str, limited_isa: object) -> None:
+    """More inputs than a slice, all of them 0 or none; but not where a weight is not finite."""
+    limited_isa(isa)  # type: ignore[operator]
+    draw = np.random.default_rng(5)
+    features, weight = draw.normal(size=(500, 400)), draw.normal(size=(4, 17, 400)) / 5
+    features[:, 3::7] = 0
+    features[:250, 100:300] = -0.0
+    features[250:400] = 0
+    features[450, 3], features[451, 10] = np.nan, np.inf
+    weight[1, 5, 3], weight[2, 6, 120] = np.inf, np.nan
+    labels = draw.integers(17, size=500)
+    bias = draw.normal(size=(4, 17))
+    features, weight, bias = features.astype(dtype), weight.astype(dtype), bias.astype(dtype)
+    found = mf.linear_confidence(features, weight, bias, labels)
+    with mf.backend("numpy"):
+        wide = (each.astype(np.float64) for each in (features, weight, bias))
+        expected = mf.linear_confidence(*wide, labels)
+    assert np.isnan(expected.phi[1]).all()
+    assert np.isfinite(expected.phi[0]).sum() == 498
+    np.testing.assert_array_equal(found.correct, expected.correct)
+    rtol = 1e-12 if dtype is np.float64 else 3e-5
+    np.testing.assert_allclose(found.phi, expected.phi, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("isa", _native.isas())
 def test_products_of_bfloat16_have_float32_sums(isa: str, limited_isa: object) -> None:
     """As inputs of a head, of many models' heads, and where a hidden layer takes three bfloat16 numbers each."""
     torch = pytest.importorskip("torch")
