@@ -214,6 +214,23 @@ def test_tiles_are_copied_from_wherever_they_lie(
 
 
 @interpreted
+def test_models_may_lie_2_to_31_signals_apart(monkeypatch: pytest.MonkeyPatch, on_host: Callable[..., None]) -> None:
+    module, draw = importlib.import_module("miafast.ops.cuda.lira_leave_one_out"), np.random.default_rng(0)
+    for name, value in {"launch": on_host, **FEW["lira_leave_one_out"]}.items():
+        monkeypatch.setattr(module, name, value)
+    few = draw.normal(size=(12, 8, 1)).astype(np.float16), draw.random((12, 8)) < 0.5
+    few[1][:3], few[1][3:6] = True, False
+    far = [np.zeros((12, 190_000_000, *each.shape[2:]), each.dtype)[:, :8] for each in few]  # memory when it is written
+    for there, each in zip(far, few, strict=True):
+        there[:] = each
+    for variance in ("per-record", "pooled"):
+        found, expected = (
+            module.lira_leave_one_out(*map(torch.as_tensor, each), variance=variance) for each in (far, few)
+        )
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@interpreted
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
 def test_more_models_than_a_block_has_room_for_are_left_to_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("miafast.ops.cuda.lira_leave_one_out")
