@@ -1,9 +1,11 @@
-// Python's side of roc_counts and tpr_at.
+// Python's side of roc_counts, tpr_at and auc_pull.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "auc_pull.h"
 #include "bindings.h"
 #include "roc_counts.h"
 
@@ -46,6 +48,31 @@ std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& 
     return miafast::tpr_at(scores.data(), bytes_of(is_member), scores.size(), non_members, allowed);
 }
 
+// Sums by record over the targets it is a member of, and over the others: see auc_pull.h.
+template <typename Score>
+py::tuple auc_pull(const Dense<Score>& scores, const Dense<bool>& is_member, const Dense<Score>& thresholds,
+                   const Dense<std::int64_t>& false_positives, const Dense<std::int64_t>& true_positives) {
+    const std::int64_t targets = scores.shape(0), records = scores.shape(1);
+    py::array_t<std::int64_t> of_members(records), of_others(records);
+    std::int64_t *const members = of_members.mutable_data(), *const others = of_others.mutable_data();
+    std::fill_n(members, records, 0);
+    std::fill_n(others, records, 0);
+    const miafast::Curve<Score> curve{thresholds.size(), thresholds.data(), false_positives.data(),
+                                      true_positives.data()};
+    {
+        const py::gil_scoped_release release;
+        miafast::auc_pull(scores.data(), bytes_of(is_member), targets, records, curve, members, others);
+    }
+    return py::make_tuple(of_members, of_others);
+}
+
+template <typename Score>
+void bind_auc_pull(py::module_& m) {
+    m.def("auc_pull", &auc_pull<Score>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
+          py::arg("thresholds").noconvert(), py::arg("false_positives").noconvert(),
+          py::arg("true_positives").noconvert());
+}
+
 }  // namespace
 
 void bind_roc(py::module_& m) {
@@ -55,4 +82,6 @@ void bind_roc(py::module_& m) {
           py::arg("non_members"), py::arg("allowed"));
     m.def("tpr_at", &tpr_at<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
           py::arg("non_members"), py::arg("allowed"));
+    bind_auc_pull<float>(m);
+    bind_auc_pull<double>(m);
 }

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from miafast.intervals import Design, auc_interval, design_effect, tpr_interval
+from miafast.ops.auc_pull import auc_pull
 from miafast.ops.roc_counts import RocCounts, roc_counts
 from miafast.ops.tpr_at import allowed_false_positives, tpr_at
 from miafast.tables import Array
@@ -224,15 +225,8 @@ class Roc:
             members, non_members = np.diff(self.true_positives), np.diff(self.false_positives)
             spread = np.sum(members * (1 - mid_fpr - self.auc) ** 2) / self.members**2
             return float(spread + np.sum(non_members * (mid_tpr - self.auc) ** 2) / self.non_members**2)
-        pull = np.zeros(self.scores.shape[1])
-        ascending = self.thresholds[:0:-1]
-        for scores, is_member in self._rows():
-            order = np.argsort(scores)  # so that the search walks through memory
-            point = np.empty(scores.size, np.intp)
-            point[order] = len(ascending) - np.searchsorted(ascending, scores[order])
-            below = 1 - (self.fpr[point] + self.fpr[point - 1]) / 2  # share of non-members that a member outscores
-            above = (self.tpr[point] + self.tpr[point - 1]) / 2  # share of members that outscore a non-member
-            pull += np.where(is_member, (below - self.auc) / self.members, (above - self.auc) / self.non_members)
+        curve = self.thresholds[1:], self.false_positives[1:], self.true_positives[1:]
+        pull = auc_pull(self.scores, self.is_member, *curve)
         return float(pull @ pull * len(pull) / max(1, len(pull) - 1))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import miafast._native as _native
 from miafast.ops import class_threshold, lira_tables
+from miafast.ops.auc_pull import pull_of
 from miafast.ops.dispatch import BFLOAT16, Array, as_float, result_dtype
 from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.lira_leave_one_out import has_fixed_counts
@@ -19,7 +20,7 @@ from miafast.ops.mlp_steps import MlpState
 from miafast.ops.neighbour_share import features_of, lengths, references_of, shares_of
 from miafast.ops.out_percentile import LARGEST_LOSS
 from miafast.ops.rmia import own_places
-from miafast.ops.roc_counts import RocCounts
+from miafast.ops.roc_counts import RocCounts, refuse_nan
 from miafast.ops.signals import LogitSignals, empty_signals
 from miafast.ops.tpr_at import allowed_false_positives
 from miafast.ops.variance_prior import VARIANCE_FLOOR, log_variance_shift
@@ -166,6 +167,16 @@ def _check_labels(first_bad: int, result: Array, logits: Array, labels: Array) -
 
 def roc_counts(scores: Array, is_member: Array) -> RocCounts:
     return RocCounts(*_native.roc_counts(_flat(scores), np.ascontiguousarray(is_member).ravel()))
+
+
+def auc_pull(scores: Array, is_member: Array, *curve: Array) -> Array:
+    refuse_nan(scores)
+    thresholds, *counts = curve
+    dense, dtype = np.ascontiguousarray(is_member), result_dtype(scores)
+    sums = _native.auc_pull(
+        _dense(scores, dtype), dense, _dense(thresholds, dtype), *(_dense(each, np.dtype(np.int64)) for each in counts)
+    )
+    return pull_of(*sums, dense)
 
 
 def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:

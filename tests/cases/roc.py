@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from miafast.ops.roc_counts import roc_counts
 from tests.cases.registry import Case, bfloat16, cases
 
 
@@ -58,3 +59,21 @@ def _tpr_at() -> Iterator[Case]:
     yield Case("no-rates", (np.arange(4.0), np.arange(4) % 2 == 0, np.zeros(0)))
     for name, scores, is_member in _scores_and_members():
         yield Case(name, (scores, is_member, fprs))
+
+
+@cases("auc_pull", tolerance=lambda case, expected: 1e-12 * np.abs(expected).max())
+def _auc_pull() -> Iterator[Case]:
+    draw = np.random.default_rng(1)
+    for targets, records in ((1, 2), (3, 1), (2, 255), (4, 256), (5, 4099), (2, 140_000)):
+        is_member = draw.random((targets, records)) < 0.5
+        is_member.ravel()[:2] = True, False
+        scores = draw.normal(size=is_member.shape) + is_member
+        for kind, values in (
+            ("float64", scores), ("float32", scores.astype(np.float32)), ("tied", scores.round(1)),
+            ("float16", scores.astype(np.float16)), ("infinite", np.where(scores > 1, np.inf, scores)),
+            ("signed-zeros", np.where(scores > 0, 0.0, -0.0).astype(np.float32)),
+            ("one-far-off", np.where(np.arange(targets)[:, None] == 0, 1e30 * scores, scores)),
+        ):  # fmt: skip
+            yield Case(f"{targets}x{records}-{kind}", (values, is_member, *roc_counts.truth(values, is_member)))
+    turned = scores.T[:50], is_member.T[:50]
+    yield Case("transposed", (*turned, *roc_counts.truth(*turned)))
