@@ -55,7 +55,7 @@ KERNELS = {
     ]
     for name in PARTS
 }
-FEW = {"lira_leave_one_out": {"LANES": 4, "SHARING": 3, "RUN": 16}}
+FEW = {"lira_leave_one_out": {"LANES": 4, "SHARING": 3, "RUN": 16, "most_shared": lambda device: 96 * 1024}}
 
 
 def test_every_source_is_tested() -> None:

@@ -173,10 +173,10 @@ def auc_pull(scores: Array, is_member: Array, *curve: Array) -> Array:
     refuse_nan(scores)
     thresholds, *counts = curve
     dense, dtype = np.ascontiguousarray(is_member), result_dtype(scores)
-    sums = _native.auc_pull(
+    of_members, of_others = _native.auc_pull(
         _dense(scores, dtype), dense, _dense(thresholds, dtype), *(_dense(each, np.dtype(np.int64)) for each in counts)
     )
-    return pull_of(*sums, dense)
+    return pull_of(of_members, of_others, dense)
 
 
 def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from miafast.ops.cuda.source import launch, type_of
+from miafast.ops.cuda.source import launch, most_shared, type_of
 from miafast.ops.triton.left_out import fixed_counts
 from miafast.ops.triton.lira import POOLINGS, verdict_of
 from miafast.ops.triton.lira_leave_one_out import lira_leave_one_out as by_triton
@@ -15,7 +15,7 @@ from miafast.ops.triton.lira_rules import Tables, log_variance_shift, priors_of,
 from miafast.ops.variance_prior import VARIANCE_FLOOR
 
 #: Records of a block, threads that share one at least, models of a thread at most (their mask is 32 bits); threads,
-#: shared memory (which every GPU since Ampere has) and models of a block.
+#: shared memory (which a few GPUs have for two blocks at once) and models of a block.
 LANES, SHARING, RUN, MOST_THREADS, MOST_SHARED, MOST_MODELS = 32, 8, 32, 256, 96 * 1024, 1024
 
 #: Most blocks, which go through records in turns (an H100 holds 264 at once); those that keep sums of their own.
@@ -47,7 +47,7 @@ def lira_leave_one_out(
         return scores
     same = fixed_counts(in_mask)
     rules = tables(priors_of(_moments(shadow, in_mask, same, variance), variance, mode), variance, models)
-    shape = block_for(models, scores.element_size(), tiles=2 * _tile(shadow))
+    shape = block_for(models, scores.element_size(), tiles=2 * _tile(shadow), memory=most_shared(shadow.get_device()))
     median, verdict = center == "median", verdict_of(mode, tail)
     quick = variance == "per-record" and not median and verdict != LOWER_TAIL
     programs = min(-(-records // shape.lanes), PROGRAMS)
@@ -75,7 +75,8 @@ def _moments(shadow: Any, in_mask: Any, same: Any, variance: str) -> Any:
         return torch.zeros(1, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     is_double = shadow.dtype == torch.float64
     size, real = (8, "double") if is_double else (4, "float")
-    shape = block_for(models, size, tiles=(2 if variance == "total" else 1) * size + _tile(shadow))
+    tiles = (2 if variance == "total" else 1) * size + _tile(shadow)
+    shape = block_for(models, size, tiles=tiles, memory=most_shared(shadow.get_device()))
     programs = min(-(-records // shape.lanes), SUMMING)
     moments = torch.empty(programs, models, 2, queries, 4, dtype=torch.float64, device=shadow.device)
     launch(
@@ -120,13 +121,15 @@ def _tile(shadow: Any) -> int:
     return int(shadow.element_size()) + 1
 
 
-def block_for(models: int, size: int, *, tiles: int) -> Block:
+def block_for(models: int, size: int, *, tiles: int, memory: int = MOST_SHARED) -> Block:
     """As many records, a power of two, as a block holds, for results of ``size`` bytes.
 
-    ``tiles`` are the bytes per model and record in its shared memory.
+    ``tiles`` are the bytes per model and record in its shared memory, of which ``memory`` bytes are free.
 
     >>> block_for(256, 4, tiles=10)
     Block(lanes=32, sharing=8, run=32, shared=92160)
+    >>> block_for(256, 4, tiles=10, memory=81 * 1024)  # an A100's half
+    Block(lanes=16, sharing=8, run=32, shared=46080)
     >>> block_for(1024, 8, tiles=18).lanes
     4
     """
@@ -134,6 +137,6 @@ def block_for(models: int, size: int, *, tiles: int) -> Block:
     run = max(4, 1 << (-(-models // sharing) - 1).bit_length())
     each = (10 + 8 * sharing) * size + 6 * 4 + tiles * run * sharing  # as `Shared` and `Tile` in the source lay it out
     lanes = LANES
-    while lanes > 1 and (lanes * each > MOST_SHARED or lanes * sharing > MOST_THREADS):
+    while lanes > 1 and (lanes * each > min(memory, MOST_SHARED) or lanes * sharing > MOST_THREADS):
         lanes //= 2
     return Block(lanes, sharing, run, lanes * each)

@@ -62,6 +62,14 @@ def launch(
         function((blocks,), threads, given, shared_mem=shared)
 
 
+@functools.cache
+def most_shared(device: int) -> int:
+    """Bytes of shared memory with which two blocks fit a multiprocessor of a device; CUDA keeps a KiB of each."""
+    import cupy
+
+    return int(cupy.cuda.Device(device).attributes["MaxSharedMemoryPerMultiprocessor"]) // 2 - 1024
+
+
 class _Foreign(NamedTuple):
     """A stream by its address, as `cuda.Stream.from_external` wants it."""
 
