@@ -15,7 +15,7 @@ from benchmarks import cases, loops, rivals
 from benchmarks.cases import CHECKED, Case, Way
 from benchmarks.table import Section
 from miafast import _native
-from miafast.ops.auc_pull import auc_pull
+from miafast.ops.auc_components import auc_components
 from miafast.ops.log_ratio import log_ratio
 from miafast.ops.log_ratio_leave_one_out import log_ratio_leave_one_out
 from miafast.ops.mlp_confidence import mlp_confidence
@@ -281,18 +281,18 @@ def neighbours(records: int, models: int) -> Case:
     )
 
 
-def pulls(records: int, targets: int) -> Case:
+def components(records: int, targets: int) -> Case:
     _, scores, is_member = _phis(records, targets)
     curve = roc_counts(scores, is_member)
 
     def by_truth() -> Array:
-        return np.asarray(auc_pull.truth(scores, is_member, *curve))
+        return np.asarray(auc_components.truth(scores, is_member, *curve))
 
     return Case(
-        title=f"every record's pull on the AUC, {targets} targets × {_count(records)}",
+        title=f"every record's components of the AUC, {targets} targets × {_count(records)}",
         reads=scores.nbytes + is_member.nbytes,
         truth=by_truth,
-        ours=Way(lambda: auc_pull(scores, is_member, *curve)),
+        ours=Way(lambda: auc_components(scores, is_member, *curve)),
         rivals={"NumPy argsort and searchsorted": Way(by_truth)},
         at_least={"NumPy argsort and searchsorted": 3},
     )
@@ -373,7 +373,7 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "rmia": (lambda: rmia_shares(50_000, 10_000), lambda: rmia_shares(999, 100)),
     "neighbours": (lambda: neighbours(50_000, 64), lambda: neighbours(99, 8)),
     "roc": (lambda: exact_roc(10 * M), lambda: exact_roc(9999)),
-    "auc-pull": (lambda: pulls(M // 10, 64), lambda: pulls(999, 3)),
+    "auc-components": (lambda: components(M // 10, 64), lambda: components(999, 3)),
     "tpr-at": (lambda: tpr_at_fprs(10 * M), lambda: tpr_at_fprs(9999)),
 }  # fmt: skip
 

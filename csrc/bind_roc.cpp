@@ -1,11 +1,11 @@
-// Python's side of roc_counts, tpr_at and auc_pull.
+// Python's side of roc_counts, tpr_at and auc_components.
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "auc_pull.h"
+#include "auc_components.h"
 #include "bindings.h"
 #include "roc_counts.h"
 
@@ -48,9 +48,9 @@ std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& 
     return miafast::tpr_at(scores.data(), bytes_of(is_member), scores.size(), non_members, allowed);
 }
 
-// Sums by record over the targets it is a member of, and over the others: see auc_pull.h.
+// Sums by record over the targets it is a member of, and over the others: see auc_components.h.
 template <typename Score>
-py::tuple auc_pull(const Dense<Score>& scores, const Dense<bool>& is_member, const Dense<Score>& thresholds,
+py::tuple auc_components(const Dense<Score>& scores, const Dense<bool>& is_member, const Dense<Score>& thresholds,
                    const Dense<std::int64_t>& false_positives, const Dense<std::int64_t>& true_positives) {
     const std::int64_t targets = scores.shape(0), records = scores.shape(1);
     py::array_t<std::int64_t> of_members(records), of_others(records);
@@ -61,14 +61,14 @@ py::tuple auc_pull(const Dense<Score>& scores, const Dense<bool>& is_member, con
                                       true_positives.data()};
     {
         const py::gil_scoped_release release;
-        miafast::auc_pull(scores.data(), bytes_of(is_member), targets, records, curve, members, others);
+        miafast::auc_components(scores.data(), bytes_of(is_member), targets, records, curve, members, others);
     }
     return py::make_tuple(of_members, of_others);
 }
 
 template <typename Score>
-void bind_auc_pull(py::module_& m) {
-    m.def("auc_pull", &auc_pull<Score>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
+void bind_auc_components(py::module_& m) {
+    m.def("auc_components", &auc_components<Score>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
           py::arg("thresholds").noconvert(), py::arg("false_positives").noconvert(),
           py::arg("true_positives").noconvert());
 }
@@ -82,6 +82,6 @@ void bind_roc(py::module_& m) {
           py::arg("non_members"), py::arg("allowed"));
     m.def("tpr_at", &tpr_at<double>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
           py::arg("non_members"), py::arg("allowed"));
-    bind_auc_pull<float>(m);
-    bind_auc_pull<double>(m);
+    bind_auc_components<float>(m);
+    bind_auc_components<double>(m);
 }

@@ -113,16 +113,18 @@ struct Outputs {
     }
 };
 
-// Records [begin, end) of one model, of which panels, and which inputs of each are not all 0, or, where
-// inputs are 0 or 1, their subsets are known; without either this packs panels.
+// Records [begin, end) of one model; of what all models share, panels and their inputs or, where inputs are 0 or 1,
+// their subsets. Without either this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
-                                  std::int64_t end, const T* panels, const std::int32_t* inputs,
-                                  [[maybe_unused]] const std::uint8_t* subsets, Workspace& memory) {
+                                  std::int64_t end, const SharedRecords& shared, Workspace& memory) {
+    const T* panels = static_cast<const T*>(shared.panels);
+    const std::int32_t* inputs = shared.inputs;
+    [[maybe_unused]] const std::uint8_t* subsets = shared.subsets;
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels && !subsets) {
+    if (!panels && !shared.subsets) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
@@ -146,7 +148,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
                 const std::int64_t size = std::min(table_units<T>, units - first);
                 const SubsetProduct<T> product(layer, model, first, size, then, subsets, padded, memory);
                 if (!product.fits())
-                    return confidence_of<T>(job, model, begin, end, nullptr, nullptr, nullptr, memory);
+                    return confidence_of<T>(job, model, begin, end, {}, memory);
                 outputs.take(product, first, size);
             }
             subsets = nullptr;
@@ -292,11 +294,8 @@ inline std::int64_t confidence(const ConfidenceJob& job, std::int64_t model, std
         if (bad) return *bad;
     }
 #endif
-    if (job.is_double())
-        return confidence_of(job, model, begin, end, static_cast<const double*>(shared.panels), shared.inputs,
-                             shared.subsets, memory);
-    return confidence_of(job, model, begin, end, static_cast<const float*>(shared.panels), shared.inputs,
-                         shared.subsets, memory);
+    return job.is_double() ? confidence_of<double>(job, model, begin, end, shared, memory)
+                           : confidence_of<float>(job, model, begin, end, shared, memory);
 }
 
 #undef MIAFAST_TILES

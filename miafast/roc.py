@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from miafast.intervals import Design, auc_interval, design_effect, tpr_interval
-from miafast.ops.auc_pull import auc_pull
+from miafast.ops.auc_components import auc_components
 from miafast.ops.roc_counts import RocCounts, roc_counts
 from miafast.ops.tpr_at import allowed_false_positives, tpr_at
 from miafast.tables import Array
@@ -219,15 +219,15 @@ class Roc:
 
     @cached_property
     def _auc_variance(self) -> float:
-        """Each record's pull on the AUC, squared and added up."""
+        """Each record's components of the AUC, squared and added up."""
         if self.targets == 1:
             mid_fpr, mid_tpr = (self.fpr[1:] + self.fpr[:-1]) / 2, (self.tpr[1:] + self.tpr[:-1]) / 2
             members, non_members = np.diff(self.true_positives), np.diff(self.false_positives)
             spread = np.sum(members * (1 - mid_fpr - self.auc) ** 2) / self.members**2
             return float(spread + np.sum(non_members * (mid_tpr - self.auc) ** 2) / self.non_members**2)
         curve = self.thresholds[1:], self.false_positives[1:], self.true_positives[1:]
-        pull = auc_pull(self.scores, self.is_member, *curve)
-        return float(pull @ pull * len(pull) / max(1, len(pull) - 1))
+        components = auc_components(self.scores, self.is_member, *curve)
+        return float(components @ components * len(components) / max(1, len(components) - 1))
 
 
 def roc(scores: Any, is_member: Any) -> Roc:

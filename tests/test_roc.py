@@ -12,6 +12,7 @@ from scipy import stats
 
 import miafast as mf
 from miafast.intervals import clopper_pearson, design_effect
+from miafast.ops.auc_components import auc_components
 from miafast.ops.dispatch import find_twin
 from miafast.ops.roc_counts import roc_counts
 from miafast.ops.tpr_at import allowed_false_positives, tpr_at
@@ -455,3 +456,30 @@ def test_targets_that_cannot_be_measured_alone() -> None:
         ValueError, match=r"fpr=0\.1 cannot be measured for 2 of 3 targets; target 1 .* 1 and 10 or more"
     ):
         curve.per_target_tpr_at(0.1)
+
+
+@pytest.mark.parametrize("where", BACKENDS)
+def test_components_of_the_auc_compare_every_pair(where: str) -> None:
+    draw = np.random.default_rng(0)
+    scores, is_member = draw.integers(0, 9, (3, 40)) / 4, draw.random((3, 40)) < 0.4
+    members, others = scores[is_member], scores[~is_member]
+    wins = (members[:, None] > others) + (members[:, None] == others) / 2
+    expected = np.zeros_like(scores)
+    expected[is_member] = (wins.mean(axis=1) - wins.mean()) / len(members)
+    expected[~is_member] = (wins.mean(axis=0) - wins.mean()) / len(others)
+    with mf.backend(where):
+        found = auc_components(scores, is_member, *roc_counts(scores, is_member))
+    np.testing.assert_allclose(found, expected.sum(axis=0), rtol=0, atol=1e-15)
+
+
+def test_components_of_the_auc_want_the_curve_of_their_scores() -> None:
+    scores, is_member = np.arange(6.0).reshape(2, 3), np.eye(2, 3, dtype=bool)
+    curve = roc_counts(scores, is_member)
+    with pytest.raises(ValueError, match=r"scores has shape \(6,\); give \[targets, records\]"):
+        auc_components(scores.ravel(), is_member.ravel(), *curve)
+    with pytest.raises(ValueError, match="differ in shape; give those of roc_counts"):
+        auc_components(scores, is_member, curve.thresholds[1:], *curve[1:])
+    with pytest.raises(ValueError, match="the curve counts 2 members and 4 non-members, is_member 4 and 2"):
+        auc_components(scores, ~is_member, *curve)
+    with pytest.raises(ValueError, match="scores holds 1 NaN"):
+        auc_components(np.where(scores == 3, np.nan, scores), is_member, *curve)

@@ -10,7 +10,7 @@ import numpy as np
 
 import miafast._native as _native
 from miafast.ops import class_threshold, lira_tables
-from miafast.ops.auc_pull import pull_of
+from miafast.ops.auc_components import components_of
 from miafast.ops.dispatch import BFLOAT16, Array, as_float, result_dtype
 from miafast.ops.linear_confidence import Confidence, empty_confidence
 from miafast.ops.lira_leave_one_out import has_fixed_counts
@@ -169,14 +169,14 @@ def roc_counts(scores: Array, is_member: Array) -> RocCounts:
     return RocCounts(*_native.roc_counts(_flat(scores), np.ascontiguousarray(is_member).ravel()))
 
 
-def auc_pull(scores: Array, is_member: Array, *curve: Array) -> Array:
-    refuse_nan(scores)
+def auc_components(scores: Array, is_member: Array, *curve: Array) -> Array:
+    values, dense = _dense(scores, result_dtype(scores)), np.ascontiguousarray(is_member)
+    refuse_nan(values)
     thresholds, *counts = curve
-    dense, dtype = np.ascontiguousarray(is_member), result_dtype(scores)
-    of_members, of_others = _native.auc_pull(
-        _dense(scores, dtype), dense, _dense(thresholds, dtype), *(_dense(each, np.dtype(np.int64)) for each in counts)
+    of_members, of_others = _native.auc_components(
+        values, dense, _dense(thresholds, values.dtype), *(_dense(each, np.dtype(np.int64)) for each in counts)
     )
-    return pull_of(of_members, of_others, dense)
+    return components_of(of_members, of_others, dense)
 
 
 def tpr_at(scores: Array, is_member: Array, fprs: Any) -> Array:

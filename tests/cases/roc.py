@@ -61,8 +61,8 @@ def _tpr_at() -> Iterator[Case]:
         yield Case(name, (scores, is_member, fprs))
 
 
-@cases("auc_pull", tolerance=lambda case, expected: 1e-12 * np.abs(expected).max())
-def _auc_pull() -> Iterator[Case]:
+@cases("auc_components", tolerance=lambda case, expected: 1e-12 * np.abs(expected).max())
+def _auc_components() -> Iterator[Case]:
     draw = np.random.default_rng(1)
     for targets, records in ((1, 2), (3, 1), (2, 255), (4, 256), (5, 4099), (2, 140_000)):
         is_member = draw.random((targets, records)) < 0.5
@@ -70,7 +70,8 @@ def _auc_pull() -> Iterator[Case]:
         scores = draw.normal(size=is_member.shape) + is_member
         for kind, values in (
             ("float64", scores), ("float32", scores.astype(np.float32)), ("tied", scores.round(1)),
-            ("float16", scores.astype(np.float16)), ("infinite", np.where(scores > 1, np.inf, scores)),
+            ("float16", scores.astype(np.float16)), ("bfloat16", bfloat16(scores)),
+            ("infinite", np.where(scores > 1, np.inf, scores)),
             ("signed-zeros", np.where(scores > 0, 0.0, -0.0).astype(np.float32)),
             ("one-far-off", np.where(np.arange(targets)[:, None] == 0, 1e30 * scores, scores)),
         ):  # fmt: skip

@@ -1,8 +1,9 @@
 // Every target's scores are sorted, so that one walk along the curve finds them all.
-#include "auc_pull.h"
+#include "auc_components.h"
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "parallel.h"
@@ -11,26 +12,26 @@
 namespace miafast {
 namespace {
 
-// A target's records, best score first, calls visit(record, score).
+// Calls visit(record, score) for a target's records, best score first.
 class Ranking {
   public:
-    template <typename Visit>
-    void walk(const float* scores, std::int64_t records, const Visit& visit) {
-        for (auto* each : {&keys_, &one_, &other_}) each->resize(records);
-        for (std::int64_t i = 0; i < records; ++i)
-            keys_[i] = std::uint64_t{to_key(scores[i])} << 32 | static_cast<std::uint32_t>(i) << 1;
-        const std::uint64_t* sorted = sort_keys(keys_.data(), one_.data(), other_.data(), records);
-        for (std::int64_t i = 0; i < records; ++i) {
-            const auto record = static_cast<std::int64_t>((sorted[i] & 0xffffffffu) >> 1);
-            visit(record, scores[record]);
+    template <typename Score, typename Visit>
+    void walk(const Score* scores, std::int64_t records, const Visit& visit) {
+        if (sizeof(Score) == 4 && records >> 31 == 0) {  // key and place are one number
+            for (auto* each : {&keys_, &one_, &other_}) each->resize(records);
+            for (std::int64_t i = 0; i < records; ++i)
+                keys_[i] = std::uint64_t{to_key(scores[i])} << 32 | static_cast<std::uint32_t>(i) << 1;
+            const std::uint64_t* sorted = sort_keys(keys_.data(), one_.data(), other_.data(), records);
+            for (std::int64_t i = 0; i < records; ++i) {
+                const auto record = static_cast<std::int64_t>((sorted[i] & 0xffffffffu) >> 1);
+                visit(record, scores[record]);
+            }
+        } else {
+            pairs_.resize(records);
+            for (std::int64_t i = 0; i < records; ++i) pairs_[i] = {to_key(scores[i]), i};
+            std::sort(pairs_.begin(), pairs_.end());
+            for (const auto& each : pairs_) visit(each.second, scores[each.second]);
         }
-    }
-    template <typename Visit>
-    void walk(const double* scores, std::int64_t records, const Visit& visit) {
-        pairs_.resize(records);
-        for (std::int64_t i = 0; i < records; ++i) pairs_[i] = {to_key(scores[i]), i};
-        std::sort(pairs_.begin(), pairs_.end());
-        for (const auto& each : pairs_) visit(each.second, scores[each.second]);
     }
 
   private:
@@ -62,7 +63,7 @@ std::int64_t seek(const Curve<Score>& curve, std::int64_t at, Score score) {
 }  // namespace
 
 template <typename Score>
-void auc_pull(const Score* scores, const std::uint8_t* is_member, std::int64_t targets, std::int64_t records,
+void auc_components(const Score* scores, const std::uint8_t* is_member, std::int64_t targets, std::int64_t records,
               const Curve<Score>& curve, std::int64_t* of_members, std::int64_t* of_others) {
     std::mutex lock;
     parallel_for(targets, 1, [&](std::int64_t first, std::int64_t last) {
@@ -85,9 +86,9 @@ void auc_pull(const Score* scores, const std::uint8_t* is_member, std::int64_t t
     });
 }
 
-template void auc_pull(const float*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<float>&,
+template void auc_components(const float*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<float>&,
                        std::int64_t*, std::int64_t*);
-template void auc_pull(const double*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<double>&,
+template void auc_components(const double*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<double>&,
                        std::int64_t*, std::int64_t*);
 
 }  // namespace miafast

@@ -1,4 +1,4 @@
-"""auc_pull: how far every record pulls the AUC of scores of several targets, for the AUC's variance over records."""
+"""auc_components: what every record adds to the AUC of several targets, for the AUC's variance over records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _check(scores: Array, is_member: Array, thresholds: Array, false_positives: 
 
 
 @op(contract=_check)
-def auc_pull(
+def auc_components(
     scores: Array, is_member: Array, thresholds: Array, false_positives: Array, true_positives: Array
 ) -> Array:
     """DeLong's components of the AUC, added up by record: float64 [records], their sum is 0.
@@ -48,23 +48,24 @@ def auc_pull(
     >>> import numpy as np
     >>> from miafast.ops.roc_counts import roc_counts
     >>> scores, is_member = np.array([[2.0, 1.0, 0.0]]), np.array([[True, False, True]])
-    >>> auc_pull(scores, is_member, *roc_counts(scores, is_member))
+    >>> auc_components(scores, is_member, *roc_counts(scores, is_member))
     array([ 0.25,  0.  , -0.25])
     """
-    refuse_nan(scores)
-    ascending, edges = as_float(thresholds)[::-1], [np.append(0, each) for each in (false_positives, true_positives)]
-    sums = [np.zeros(scores.shape[1], np.int64) for _ in edges]
-    for row, inside in zip(as_float(scores), is_member, strict=True):
+    values, ascending = as_float(scores), as_float(thresholds)[::-1]
+    refuse_nan(values)
+    edges = [np.append(0, each) for each in (false_positives, true_positives)]
+    sums = [np.zeros(values.shape[1], np.int64) for _ in edges]
+    for row, inside in zip(values, is_member, strict=True):
         order = np.argsort(row)  # so that the search walks through memory
         point = np.empty(row.size, np.intp)
         point[order] = len(ascending) - np.searchsorted(ascending, row[order])
         for total, counts, here in zip(sums, edges, (inside, ~inside), strict=True):
             total += np.where(here, counts[point] + counts[point - 1], 0)
-    return pull_of(sums[0], sums[1], is_member)
+    return components_of(sums[0], sums[1], is_member)
 
 
-def pull_of(of_members: Array, of_others: Array, is_member: Array) -> Array:
-    """From what csrc/auc_pull.h adds up, whole numbers and so the same in any order."""
+def components_of(of_members: Array, of_others: Array, is_member: Array) -> Array:
+    """From what csrc/auc_components.h adds up, whole numbers and so the same in any order."""
     members = int(np.count_nonzero(is_member))
     non_members = is_member.size - members
     times = np.count_nonzero(is_member, axis=0)
