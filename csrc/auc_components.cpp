@@ -63,8 +63,9 @@ std::int64_t seek(const Curve<Score>& curve, std::int64_t at, Score score) {
 }  // namespace
 
 template <typename Score>
-void auc_components(const Score* scores, const std::uint8_t* is_member, std::int64_t targets, std::int64_t records,
-              const Curve<Score>& curve, std::int64_t* of_members, std::int64_t* of_others) {
+void auc_components(const Score* scores, const std::uint8_t* is_member, std::int64_t targets,
+                    std::int64_t records, const Curve<Score>& curve, std::int64_t* of_members,
+                    std::int64_t* of_others) {
     std::mutex lock;
     parallel_for(targets, 1, [&](std::int64_t first, std::int64_t last) {
         Ranking ranking;
@@ -86,9 +87,9 @@ void auc_components(const Score* scores, const std::uint8_t* is_member, std::int
     });
 }
 
-template void auc_components(const float*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<float>&,
-                       std::int64_t*, std::int64_t*);
-template void auc_components(const double*, const std::uint8_t*, std::int64_t, std::int64_t, const Curve<double>&,
-                       std::int64_t*, std::int64_t*);
+template void auc_components(const float*, const std::uint8_t*, std::int64_t, std::int64_t,
+                             const Curve<float>&, std::int64_t*, std::int64_t*);
+template void auc_components(const double*, const std::uint8_t*, std::int64_t, std::int64_t,
+                             const Curve<double>&, std::int64_t*, std::int64_t*);
 
 }  // namespace miafast

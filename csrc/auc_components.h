@@ -17,7 +17,8 @@ struct Curve {
 // ties count half. Both are [records], zeroed. A score that the curve does not have counts as one of its
 // neighbours.
 template <typename Score>
-void auc_components(const Score* scores, const std::uint8_t* is_member, std::int64_t targets, std::int64_t records,
-              const Curve<Score>& curve, std::int64_t* of_members, std::int64_t* of_others);
+void auc_components(const Score* scores, const std::uint8_t* is_member, std::int64_t targets,
+                    std::int64_t records, const Curve<Score>& curve, std::int64_t* of_members,
+                    std::int64_t* of_others);
 
 }  // namespace miafast

@@ -50,8 +50,9 @@ std::vector<std::int64_t> tpr_at(const Dense<Score>& scores, const Dense<bool>& 
 
 // Sums by record over the targets it is a member of, and over the others: see auc_components.h.
 template <typename Score>
-py::tuple auc_components(const Dense<Score>& scores, const Dense<bool>& is_member, const Dense<Score>& thresholds,
-                   const Dense<std::int64_t>& false_positives, const Dense<std::int64_t>& true_positives) {
+py::tuple auc_components(const Dense<Score>& scores, const Dense<bool>& is_member,
+                         const Dense<Score>& thresholds, const Dense<std::int64_t>& false_positives,
+                         const Dense<std::int64_t>& true_positives) {
     const std::int64_t targets = scores.shape(0), records = scores.shape(1);
     py::array_t<std::int64_t> of_members(records), of_others(records);
     std::int64_t *const members = of_members.mutable_data(), *const others = of_others.mutable_data();
@@ -68,9 +69,9 @@ py::tuple auc_components(const Dense<Score>& scores, const Dense<bool>& is_membe
 
 template <typename Score>
 void bind_auc_components(py::module_& m) {
-    m.def("auc_components", &auc_components<Score>, py::arg("scores").noconvert(), py::arg("is_member").noconvert(),
-          py::arg("thresholds").noconvert(), py::arg("false_positives").noconvert(),
-          py::arg("true_positives").noconvert());
+    m.def("auc_components", &auc_components<Score>, py::arg("scores").noconvert(),
+          py::arg("is_member").noconvert(), py::arg("thresholds").noconvert(),
+          py::arg("false_positives").noconvert(), py::arg("true_positives").noconvert());
 }
 
 }  // namespace

@@ -113,8 +113,8 @@ struct Outputs {
     }
 };
 
-// Records [begin, end) of one model; of what all models share, panels and their inputs or, where inputs are 0 or 1,
-// their subsets. Without either this packs panels.
+// Records [begin, end) of one model; of what all models share, panels and their inputs or, where inputs are 0
+// or 1, their subsets. Without either this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
                                   std::int64_t end, const SharedRecords& shared, Workspace& memory) {
@@ -147,8 +147,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
             for (std::int64_t first = 0; first < units; first += table_units<T>) {
                 const std::int64_t size = std::min(table_units<T>, units - first);
                 const SubsetProduct<T> product(layer, model, first, size, then, subsets, padded, memory);
-                if (!product.fits())
-                    return confidence_of<T>(job, model, begin, end, {}, memory);
+                if (!product.fits()) return confidence_of<T>(job, model, begin, end, {}, memory);
                 outputs.take(product, first, size);
             }
             subsets = nullptr;

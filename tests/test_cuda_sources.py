@@ -220,7 +220,7 @@ def test_models_may_lie_2_to_31_signals_apart(monkeypatch: pytest.MonkeyPatch, o
         monkeypatch.setattr(module, name, value)
     few = draw.normal(size=(12, 8, 1)).astype(np.float16), draw.random((12, 8)) < 0.5
     few[1][:3], few[1][3:6] = True, False
-    far = [np.zeros((12, 190_000_000, *each.shape[2:]), each.dtype)[:, :8] for each in few]  # memory when it is written
+    far = [np.zeros((12, 200_000_000, *each.shape[2:]), each.dtype)[:, :8] for each in few]  # memory when it is written
     for there, each in zip(far, few, strict=True):
         there[:] = each
     for variance in ("per-record", "pooled"):
