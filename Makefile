@@ -2,12 +2,13 @@
 #   make audit   audit scikit-learn's digits with 64 shadow models; the report lands in report/
 #   make test    the whole test suite
 #   make lint    style, types, import contracts
+#   make sanitize   test the C++ engine under sanitizers, its AMX code on any processor with AVX-512
 #   make bench   time the ops against their rivals; results land in benchmarks/results/
 # Another Python: make PYTHON=python3.12 test
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help audit test lint bench package clean
+.PHONY: help audit test lint sanitize bench package clean
 
 PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p; done) python3)
@@ -33,7 +34,10 @@ lint: .venv/for-development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cuda/*) tests/cuda_on_host.h
+	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cuda/* tests/*.h)
+
+sanitize: .venv/for-development
+	$(ONE_THREAD) TEST_PROCESSES=$(TEST_PROCESSES) bash .ci/sanitize $(BIN)/python
 
 bench: .venv/for-development
 	$(BIN)/python -m benchmarks ops $(BENCH_ARGS)

@@ -1,5 +1,7 @@
 """Builds miafast._native. Everything else about the package is in pyproject.toml."""
 
+import os
+import shlex
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
@@ -7,6 +9,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ParallelCompile("MIAFAST_BUILD_JOBS", default=0).install()
+MORE_FLAGS = shlex.split(os.environ.get("MIAFAST_CXXFLAGS", ""))  # `make sanitize` gives some
 
 
 class WithKernels(build_py):
@@ -27,8 +30,8 @@ setup(
             depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
             include_dirs=["csrc"],
             cxx_std=17,
-            extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra"],
-            extra_link_args=["-pthread"],
+            extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra", *MORE_FLAGS],
+            extra_link_args=["-pthread", *MORE_FLAGS],
         )
     ],
 )

@@ -148,6 +148,8 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
             "-shared",
             "-fPIC",
             "-pthread",
+            "-fsanitize=alignment",  # as a device is
+            "-fsanitize-undefined-trap-on-error",
         ]
         command += ["-I", str(HERE), "-I", str(SOURCES), "-o", str(built), str(built.with_suffix(".cpp"))]
         subprocess.run(command, check=True)

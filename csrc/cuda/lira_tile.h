@@ -4,7 +4,12 @@
 
 #include "numbers.h"
 
-// Copies to shared memory; nobody waits for them before `wait_for_copies`.
+template <int bytes>
+struct alignas(bytes) Piece {
+    unsigned int words[bytes / 4];
+};
+
+// Copies to shared memory; nobody waits for them before `wait_for_copies`. Both lie at whole pieces.
 template <int bytes>
 inline void copy(void* to, const void* from) {
 #if __CUDA_ARCH__ >= 800
@@ -16,7 +21,7 @@ inline void copy(void* to, const void* from) {
                      : "memory");
     }
 #else
-    for (int i = 0; i < bytes; ++i) static_cast<char*>(to)[i] = static_cast<const char*>(from)[i];
+    *static_cast<Piece<bytes>*>(to) = *static_cast<const Piece<bytes>*>(from);
 #endif
 }
 
