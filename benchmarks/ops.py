@@ -349,11 +349,20 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "head": (lambda: head(4096, 50_257, 768, "float32", 1), lambda: head(99, 999, 32, "float32", 1)),
     "head-bfloat16": (lambda: head(4096, 50_257, 768, "bfloat16", 1), lambda: head(99, 999, 32, "bfloat16", 1)),
     "mlps-digits": (
-        lambda: mlps("digits", _digits(), 64, 10, models=64), lambda: mlps("digits", _digits(), 64, 10, models=2)
+        lambda: mlps("digits", _digits(), 64, 10, models=64, at_least=4 if WITH_AMX else 3),
+        lambda: mlps("digits", _digits(), 64, 10, models=2),
     ),
     "mlps-bits": (
         lambda: mlps("bits", _bits(5010, 446, 30), 128, 30, models=64),
         lambda: mlps("bits", _bits(99, 446, 30), 128, 30, models=2),
+    ),
+    "mlps-few-bits": (
+        lambda: mlps("bits, a tenth of them 1", _bits(5010, 446, 30, share=0.1), 128, 30, models=64),
+        lambda: mlps("bits, a tenth of them 1", _bits(99, 446, 30, share=0.1), 128, 30, models=2),
+    ),
+    "mlps-images": (
+        lambda: mlps("a fifth not 0", _sparse(5000, 784, 10, share=0.2), 128, 10, models=64, at_least=3),
+        lambda: mlps("a fifth not 0", _sparse(99, 784, 10, share=0.2), 128, 10, models=2),
     ),
     "mlps-reals": (
         lambda: mlps("real numbers", _reals(5010, 446, 30), 128, 30, models=64, at_least=4 if WITH_AMX else 1.5),
@@ -421,9 +430,15 @@ def _digits() -> tuple[Array, Array]:
     return records.inputs().reshape(len(records), -1), records.y
 
 
-def _bits(records: int, features: int, classes: int) -> tuple[Array, Array]:
+def _bits(records: int, features: int, classes: int, share: float = 0.5) -> tuple[Array, Array]:
+    x, labels = _sparse(records, features, classes, share)
+    return (x != 0).astype(np.float32), labels
+
+
+def _sparse(records: int, features: int, classes: int, share: float) -> tuple[Array, Array]:
     x, labels = _reals(records, features, classes)
-    return (x > 0).astype(np.float32), labels
+    x[np.random.default_rng(1).random(x.shape) >= share] = 0
+    return x, labels
 
 
 def _reals(records: int, features: int, classes: int) -> tuple[Array, Array]:

@@ -76,7 +76,8 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
         if (may_be_digits(job, into.parts, found.split.columns)) return found;
     }
     found = {};
-    if (const std::int64_t subsets = MIAFAST_PICK(record_subsets)(job)) {
+    found.plan = MIAFAST_PICK(plan_entries)(job, start, start + count, memory);
+    if (const std::int64_t subsets = found.plan.few ? 0 : MIAFAST_PICK(record_subsets)(job)) {
         const auto find = MIAFAST_PICK(find_shared);
         auto* to = memory.take<std::uint8_t>(4, rounded(count, panel) * subsets);
         std::atomic<bool> fits{true};
@@ -89,15 +90,24 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
             return found;
         }
     }
+    if (found.plan.some) {
+        const auto find = MIAFAST_PICK(find_entries_of);
+        const std::int64_t bytes = found.plan.bytes;
+        char* to = memory.take<char>(5, rounded(count, panel) * bytes);
+        parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+            Workspace own;
+            find(job, start + begin, start + end, own, to + begin * bytes);
+        });
+        found.entries = to;
+        return found;
+    }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);
     char* to = memory.take<char>(0, rounded(count, panel) * bytes);
-    auto* inputs = memory.take<std::int32_t>(5, rounded(count, panel) / panel * (features + 1));
     parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
-        pack(job, start + begin, start + end, to + begin * bytes, inputs + begin / panel * (features + 1));
+        pack(job, start + begin, start + end, to + begin * bytes);
     });
     found.panels = to;
-    found.inputs = inputs;
     return found;
 }
 
@@ -133,7 +143,8 @@ std::int64_t linear_confidence(const ConfidenceJob& job) {
                 if (all.panels)
                     some.panels =
                         static_cast<const char*>(all.panels) + offset * job.features.classes * bytes;
-                if (all.inputs) some.inputs += offset / panel * (job.features.classes + 1);
+                if (all.entries)
+                    some.entries = static_cast<const char*>(all.entries) + offset * all.plan.bytes;
                 if (all.subsets) some.subsets += offset * MIAFAST_PICK(record_subsets)(job);
                 if (all.split.words) some.split.words += offset * words;
                 if (all.split.worth) some.split.worth += offset;

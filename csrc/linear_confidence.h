@@ -53,10 +53,17 @@ struct SplitRecords {
     Columns columns;     // of digits
 };
 
+// How records whose inputs are mostly 0 are multiplied: see linear_sparse.h.
+struct EntryPlan {
+    std::int64_t bytes = 0;          // of a record
+    bool few = false, some = false;  // rather than subsets; rather than panels
+};
+
 // What all models read of some records, null where each is to prepare its own.
 struct SharedRecords {
     const void* panels = nullptr;
-    const std::int32_t* inputs = nullptr;   // of a panel: how many are not 0 for all its records, and which
+    const void* entries = nullptr;  // of inputs that are mostly 0
+    EntryPlan plan{};
     const std::uint8_t* subsets = nullptr;  // of inputs that are 0 or 1, per five: see subset_sums.h
     SplitRecords split{};
     bool by_tiles = false;  // AMX, or bfloat16 by AVX-512, where a model's weights allow it

@@ -2,6 +2,7 @@
 // units: a hidden layer's are activated and kept, the last one's reduced to a running largest and a running
 // sum per record.
 #include "linear_product.h"
+#include "linear_sparse.h"
 #include "linear_subsets.h"
 
 #if MIAFAST_VECTOR_BYTES == 64 && defined(MIAFAST_AMX)
@@ -113,18 +114,32 @@ struct Outputs {
     }
 };
 
-// Records [begin, end) of one model; of what all models share, panels and their inputs or, where inputs are 0
-// or 1, their subsets. Without either this packs panels.
+// A layer of records that are known as `Product` needs them, so many units after the other; returns whether
+// the weights allow it.
+template <typename Product, typename T, typename Known>
+inline bool take_known(const Affine& layer, std::int64_t model, std::int64_t most, Activation then,
+                       const Known* known, const Outputs<T>& outputs, Workspace& memory) {
+    for (std::int64_t first = 0; first < outputs.units; first += most) {
+        const std::int64_t size = std::min(most, outputs.units - first);
+        const Product product(layer, model, first, size, then, known, outputs.records, memory);
+        if (!product.fits()) return false;
+        outputs.take(product, first, size);
+    }
+    return true;
+}
+
+// Records [begin, end) of one model; of what all models share, panels or, where inputs are 0 or 1, their
+// subsets or, where most are 0, the others. Without any this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
                                   std::int64_t end, const SharedRecords& shared, Workspace& memory) {
     const T* panels = static_cast<const T*>(shared.panels);
-    const std::int32_t* inputs = shared.inputs;
+    const auto* entries = static_cast<const Entry<T>*>(shared.entries);
     [[maybe_unused]] const std::uint8_t* subsets = shared.subsets;
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels && !shared.subsets) {
+    if (!panels && !entries && !subsets) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
@@ -142,28 +157,27 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
         const Activation then = is_last ? Activation::none : job.tanh ? Activation::tanh : Activation::relu;
         T* hidden = is_last ? nullptr : memory.take<T>(9 + number % 2, padded * units);
         const Outputs<T> outputs{units, padded, running, hidden, tile};
+        bool known = false, fits = true;
 #if MIAFAST_VECTOR_BYTES
         if (subsets) {
-            for (std::int64_t first = 0; first < units; first += table_units<T>) {
-                const std::int64_t size = std::min(table_units<T>, units - first);
-                const SubsetProduct<T> product(layer, model, first, size, then, subsets, padded, memory);
-                if (!product.fits()) return confidence_of<T>(job, model, begin, end, {}, memory);
-                outputs.take(product, first, size);
-            }
-            subsets = nullptr;
-            panels = hidden;
-            continue;
+            known = true;
+            fits = take_known<SubsetProduct<T>>(layer, model, table_units<T>, then, subsets, outputs, memory);
         }
 #endif
+        if (entries) {
+            known = true;
+            fits = take_known<SparseProduct<T>>(layer, model, width, then, entries, outputs, memory);
+        }
+        if (!fits) return confidence_of<T>(job, model, begin, end, {}, memory);
         const std::int64_t most = groups_in_block * product_rows, blocks = (units + most - 1) / most,
                            block_units = (units + blocks - 1) / blocks;
-        for (std::int64_t first = 0; first < units; first += block_units) {
+        for (std::int64_t first = 0; !known && first < units; first += block_units) {
             const std::int64_t size = std::min(block_units, units - first);
-            outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, inputs, memory), first,
-                         size);
+            outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, memory), first, size);
         }
         panels = hidden;
-        inputs = nullptr;
+        entries = nullptr;
+        subsets = nullptr;
     }
     const std::int64_t place = model * x.records + begin;
     finish_outputs(running, count, static_cast<T*>(job.phi) + place, job.correct + place);
@@ -174,26 +188,60 @@ inline std::int64_t panel_records(bool is_double) {
     return is_double ? panel_width<double> : panel_width<float>;
 }
 
-// The panels of records [begin, end) that all models share, and which of their inputs are not all 0; begin is
-// a multiple of the panel.
+// The panels of records [begin, end) that all models share; begin is a multiple of the panel.
 template <typename T>
-inline void pack_shared_of(const Logits& x, std::int64_t begin, std::int64_t end, T* panels,
-                           std::int32_t* inputs) {
+inline void pack_shared_of(const Logits& x, std::int64_t begin, std::int64_t end, T* panels) {
     constexpr std::int64_t width = panel_width<T>;
     for (std::int64_t at = begin; at < end; at += width) {
         pack_panel(x, x.data + at * x.record_stride, std::min(width, end - at), panels);
-        find_inputs(panels, x.classes, inputs);
         panels += width * x.classes;
-        inputs += x.classes + 1;
     }
 }
 
-inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels,
-                        std::int32_t* inputs) {
+inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, void* panels) {
     if (job.is_double())
-        pack_shared_of(job.features, begin, end, static_cast<double*>(panels), inputs);
+        pack_shared_of(job.features, begin, end, static_cast<double*>(panels));
     else
-        pack_shared_of(job.features, begin, end, static_cast<float*>(panels), inputs);
+        pack_shared_of(job.features, begin, end, static_cast<float*>(panels));
+}
+
+// Of some of records [begin, end).
+template <typename T>
+inline double share_not_zero(const Logits& x, std::int64_t begin, std::int64_t end, Workspace& memory) {
+    constexpr std::int64_t width = panel_width<T>, most = 16;  // panels
+    T* panel = memory.take<T>(0, x.classes * width);
+    std::int64_t seen = 0, others = 0;
+    for (std::int64_t at = begin; at < end; at += std::max(width, (end - begin) / most)) {
+        const std::int64_t size = std::min(width, end - at);
+        pack_panel(x, x.data + at * x.record_stride, size, panel);
+        for (std::int64_t i = 0; i < x.classes * width; ++i) others += panel[i] != T{0};
+        seen += x.classes * size;
+    }
+    return static_cast<double>(others) / static_cast<double>(std::max<std::int64_t>(seen, 1));
+}
+
+// Bytes of a record's entries and whether records [begin, end) are to be multiplied so.
+inline EntryPlan plan_entries(const ConfidenceJob& job, std::int64_t begin, std::int64_t end,
+                              Workspace& memory) {
+    const Logits& x = job.features;
+    const bool is_double = job.is_double();
+    const std::int64_t room = entry_room(x), panel_bytes = panel_width<float> * sizeof(float);
+    if (room >> 31 || job.layers[0].weight.records < (is_double ? lanes<F64> : lanes<F32>)) return {};
+    const double share = (is_double ? share_not_zero<double> : share_not_zero<float>)(x, begin, end, memory);
+    const double most = x.classes * panel_bytes <= near_bytes ? most_entries_near : most_entries;
+    const auto bytes =
+        room * static_cast<std::int64_t>(is_double ? sizeof(Entry<double>) : sizeof(Entry<float>));
+    return {bytes, share <= few_entries, share <= most};
+}
+
+inline void find_entries_of(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, Workspace& memory,
+                            void* entries) {
+    const Logits& x = job.features;
+    const char* first = x.data + begin * x.record_stride;
+    if (job.is_double())
+        find_entries(x, first, end - begin, memory, static_cast<Entry<double>*>(entries));
+    else
+        find_entries(x, first, end - begin, memory, static_cast<Entry<float>*>(entries));
 }
 
 // Subsets of a record's inputs, should they be 0 or 1; 0 where they are multiplied all the same.

@@ -50,19 +50,6 @@ inline void pack_panel_of(const Logits& x, const char* first, std::int64_t count
     }
 }
 
-// How many inputs are not 0 for all records of a panel [inner][panel_width], and which: [inner + 1].
-template <typename T>
-inline void find_inputs(const T* panel, std::int64_t inner, std::int32_t* to) {
-    std::int32_t count = 0;
-    for (std::int64_t k = 0; k < inner; ++k, panel += panel_width<T>) {
-        bool any = false;
-        for (std::int64_t i = 0; i < panel_width<T>; ++i) any |= panel[i] != T{0};
-        to[1 + count] = static_cast<std::int32_t>(k);
-        count += any;
-    }
-    to[0] = count;
-}
-
 // Some of a layer's units, as groups of at most product_rows of nearly the same size.
 struct UnitBlock {
     std::int64_t first, units, groups;
@@ -123,19 +110,18 @@ inline void pack_weights(const Logits& weight, const char* start, const UnitBloc
     }
 }
 
-// tile [ROWS][panel_width] = bias, or the tile, + weight [inner][ROWS] times the panel's
-// [inner][panel_width]; of inputs [first, last), or of those that are listed. Of which ReLU where asked.
-template <int ROWS, bool listed, typename T>
-inline void multiply_inputs(const T* weight, const T* bias, const T* panel, const std::int32_t* inputs,
-                            std::int64_t first, std::int64_t last, bool relu, T* tile) {
+// tile [ROWS][panel_width] = bias, or the tile, + weight [depth][ROWS] times the panel's
+// [depth][panel_width]; of which ReLU where asked.
+template <int ROWS, typename T>
+inline void multiply_group(const T* weight, const T* bias, const T* panel, std::int64_t depth, bool relu,
+                           T* tile) {
     using V = VectorOf<T>;
     constexpr std::int64_t width = panel_width<T>;
     V sums[ROWS][product_vectors];
     for (int row = 0; row < ROWS; ++row)
         for (int v = 0; v < product_vectors; ++v)
             sums[row][v] = bias ? broadcast<V>(bias[row]) : load<V>(tile + row * width + v * lanes<V>);
-    for (std::int64_t i = first; i < last; ++i) {
-        const std::int64_t k = listed ? inputs[i] : i;
+    for (std::int64_t k = 0; k < depth; ++k) {
         V right[product_vectors];
         for (int v = 0; v < product_vectors; ++v) right[v] = load<V>(panel + k * width + v * lanes<V>);
         for (int row = 0; row < ROWS; ++row) {
@@ -148,44 +134,36 @@ inline void multiply_inputs(const T* weight, const T* bias, const T* panel, cons
             store<V>(tile + row * width + v * lanes<V>, relu ? max(V{}, sums[row][v]) : sums[row][v]);
 }
 
-template <int ROWS, typename T>
-inline void multiply_group(const T* weight, const T* bias, const T* panel, const std::int32_t* inputs,
-                           std::int64_t first, std::int64_t last, bool relu, T* tile) {
-    (inputs ? multiply_inputs<ROWS, true, T> : multiply_inputs<ROWS, false, T>)(weight, bias, panel, inputs,
-                                                                                first, last, relu, tile);
-}
-
-// tile [units][panel_width] of one block and one panel; inputs as `find_inputs` says, or null for all.
+// tile [units][panel_width] of one block and one panel.
 template <typename T>
 inline void multiply_block(const UnitBlock& block, const T* weight, const T* bias, const T* panel,
-                           std::int64_t inner, const std::int32_t* inputs, Activation then, T* tile) {
-    const std::int64_t count = inputs ? *inputs : inner;
-    const std::int32_t* which = count < inner ? inputs + 1 : nullptr;
-    for (std::int64_t k = 0; k == 0 || k < count; k += product_depth) {
-        const std::int64_t last = std::min(k + product_depth, count);
-        const bool relu = then == Activation::relu && last == count;
+                           std::int64_t inner, Activation then, T* tile) {
+    for (std::int64_t k = 0; k < inner; k += product_depth) {
+        const std::int64_t depth = std::min(product_depth, inner - k);
+        const T* slice = panel + k * panel_width<T>;
+        const bool relu = then == Activation::relu && k + depth == inner;
         for (std::int64_t group = 0; group < block.groups; ++group) {
             const std::int64_t begin = block.begin_of(group), rows = block.begin_of(group + 1) - begin;
-            const T *left = weight + begin * inner, *start = k ? nullptr : bias + begin;
+            const T *left = weight + begin * inner + k * rows, *start = k ? nullptr : bias + begin;
             T* to = tile + begin * panel_width<T>;
             switch (rows) {
                 case 1:
-                    multiply_group<1>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<1>(left, start, slice, depth, relu, to);
                     break;
                 case 2:
-                    multiply_group<2>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<2>(left, start, slice, depth, relu, to);
                     break;
                 case 3:
-                    multiply_group<3>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<3>(left, start, slice, depth, relu, to);
                     break;
                 case 4:
-                    multiply_group<4>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<4>(left, start, slice, depth, relu, to);
                     break;
                 case 5:
-                    multiply_group<5>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<5>(left, start, slice, depth, relu, to);
                     break;
                 default:
-                    multiply_group<product_rows>(left, start, panel, which, k, last, relu, to);
+                    multiply_group<product_rows>(left, start, slice, depth, relu, to);
             }
         }
     }
@@ -197,7 +175,7 @@ template <typename T>
 class BlockProduct {
   public:
     BlockProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
-                 Activation then, const T* panels, const std::int32_t* inputs, Workspace& memory)
+                 Activation then, const T* panels, Workspace& memory)
         : block_{first, units, (units + product_rows - 1) / product_rows},
           inner_(layer.weight.classes),
           then_(then),
@@ -211,13 +189,11 @@ class BlockProduct {
             pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
         }
         pack_weights(layer.weight, layer.weight.model_start(model), block_, weights_);
-        if (inputs && all_finite(weights_, units * inner_)) inputs_ = inputs;
     }
 
     // tile [units][panel_width] of the panel of records from `at` on, activated.
     void multiply(std::int64_t at, T* tile) const {
-        const std::int32_t* inputs = inputs_ ? inputs_ + at / panel_width<T> * (inner_ + 1) : nullptr;
-        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, inputs, then_, tile);
+        multiply_block(block_, weights_, biases_, panels_ + at * inner_, inner_, then_, tile);
     }
 
   private:
@@ -226,5 +202,47 @@ class BlockProduct {
     Activation then_;
     const T* panels_;
     T *biases_, *weights_;
-    const std::int32_t* inputs_ = nullptr;  // of every panel; 0 times what is not finite would not be 0
+};
+
+// Some of a layer's units of one model, of which records keep sums side by side: lanes are units here.
+template <typename T>
+class UnitLanes {
+  public:
+    // Whether the weights allow it; else there are no sums.
+    bool fits() const { return fits_; }
+
+    // tile [units][panel_width] of the panel of records from `at` on, activated.
+    void multiply(std::int64_t at, T* tile) const { turn(sums_ + at * length_, tile); }
+
+  protected:
+    void turn(const T* sums, T* tile) const {
+        constexpr std::int64_t bytes = sizeof(T);
+        const Storage storage = bytes == 8 ? Storage::float64 : Storage::float32;
+        const Logits rows{nullptr, storage, {}, {}, panel_width<T>, units_, length_ * bytes, bytes};
+        pack_panel(rows, reinterpret_cast<const char*>(sums), panel_width<T>, tile);
+        if (then_ != Activation::none) activate(then_ == Activation::tanh, units_ * panel_width<T>, tile);
+    }
+
+    UnitLanes(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
+              Activation then, std::int64_t records, std::int64_t length, Workspace& memory)
+        : units_(units),
+          length_(length),
+          then_(then),
+          biases_(memory.take<T>(7, panel_width<T>)),
+          weights_(memory.take<T>(8, layer.weight.classes * panel_width<T>)),
+          sums_(memory.take<T>(11, records * length)) {
+        const Logits& weight = layer.weight;
+        std::fill(biases_, biases_ + panel_width<T>, T{0});
+        if (layer.bias.data) {
+            Logits some = layer.bias;
+            some.classes = units;
+            pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases_);
+        }
+        pack_panel(weight, weight.model_start(model) + first * weight.record_stride, units, weights_);
+    }
+
+    std::int64_t units_, length_;
+    Activation then_;
+    T *biases_, *weights_, *sums_;  // [panel_width], [inner][panel_width], [records][length]
+    bool fits_ = false;
 };

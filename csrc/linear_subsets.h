@@ -46,49 +46,26 @@ inline bool find_subsets(const Logits& x, const char* first, std::int64_t count,
 // Some of a first layer's units of one model, no more than a table holds, for records that are known as
 // subsets.
 template <typename T>
-class SubsetProduct {
+class SubsetProduct : public UnitLanes<T> {
   public:
     SubsetProduct(const Affine& layer, std::int64_t model, std::int64_t first, std::int64_t units,
                   Activation then, const std::uint8_t* subsets, std::int64_t records, Workspace& memory)
-        : units_(units), then_(then), sums_(memory.take<T>(11, records * length)) {
-        const Logits& weight = layer.weight;
-        T *biases = memory.take<T>(7, length), *weights = memory.take<T>(8, weight.classes * width);
+        : UnitLanes<T>(layer, model, first, units, then, records, table_units<T>, memory) {
+        const std::int64_t inner = layer.weight.classes;
+        if (!sums_fit(this->weights_, inner * width)) return;
+        this->fits_ = true;
         V* tables = memory.take<V>(12, slice_vectors<V>);
-        std::fill(biases, biases + length, T{0});
-        if (layer.bias.data) {
-            Logits some = layer.bias;
-            some.classes = units;
-            pack_weights(some, some.model_start(model) + first * some.class_stride, {0, 1, 1}, biases);
-        }
-        pack_panel(weight, weight.model_start(model) + first * weight.record_stride, units, weights);
-        if (!(fits_ = sums_fit(weights, weight.classes * width))) return;
         (units > lanes<V> ? multiply_bits<2, V, T>
-                          : multiply_bits<1, V, T>)({subsets, records, subsets_of(weight.classes)},
-                                                    weight.classes, weights, width, biases, 0, sums_, length,
-                                                    tables);
-    }
-
-    // Whether the weights are finite, and no sum of a few is not.
-    bool fits() const { return fits_; }
-
-    // tile [units][panel_width] of the panel of records from `at` on, activated.
-    void multiply(std::int64_t at, T* tile) const {
-        constexpr std::int64_t bytes = sizeof(T);
-        const Storage storage = bytes == 8 ? Storage::float64 : Storage::float32;
-        const Logits rows{nullptr, storage, {}, {}, width, units_, length * bytes, bytes};
-        pack_panel(rows, reinterpret_cast<const char*>(sums_ + at * length), width, tile);
-        if (then_ != Activation::none) activate(then_ == Activation::tanh, units_ * width, tile);
+                          : multiply_bits<1, V, T>)({subsets, records, subsets_of(inner)}, inner,
+                                                    this->weights_, width, this->biases_, 0, this->sums_,
+                                                    table_units<T>, tables);
     }
 
   private:
     using V = VectorOf<T>;
-    static constexpr std::int64_t width = panel_width<T>, length = table_units<T>;
+    static constexpr std::int64_t width = panel_width<T>;
 
-    std::int64_t units_;
-    Activation then_;
-    T* sums_;  // [records][length]
-    bool fits_;
-
+    // Whether the weights are finite, and no sum of a few is not.
     static bool sums_fit(const T* weights, std::int64_t size) {
         const V limit = broadcast<V>(std::numeric_limits<T>::max() / (2 * subset_size));
         typename Of<V>::SignedV outside{};

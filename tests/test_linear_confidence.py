@@ -108,26 +108,45 @@ def test_sums_of_weights_are_looked_up_for_bits(dtype: type, isa: str, limited_i
     np.testing.assert_allclose(found.phi, expected.phi, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("inputs", ["few", "bits", "all"])
+def test_more_records_than_are_prepared_at_once(inputs: str) -> None:
+    draw = np.random.default_rng(7)
+    features, weight = (
+        draw.normal(size=(1500, 6000)).astype(np.float32),
+        draw.normal(size=(17, 6000)).astype(np.float32),
+    )
+    if inputs == "few":
+        features[draw.random(features.shape) > 0.05] = 0
+    elif inputs == "bits":
+        features = (features > 0).astype(np.float32)
+    labels = draw.integers(17, size=1500)
+    logits = features.astype(np.float64) @ (weight / 80).T.astype(np.float64)
+    found = mf.linear_confidence(features, weight / 80, None, labels)
+    np.testing.assert_allclose(found.phi, mf.logit_confidence(logits, labels), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("isa", _native.isas())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_inputs_that_are_0_for_many_records_are_left_out(dtype: type, isa: str, limited_isa: object) -> None:
-    """More inputs than a slice, all of them 0 or none; but not where a weight is not finite."""
+@pytest.mark.parametrize("units", [17, 40, 75])
+@pytest.mark.parametrize("share", [0, 0.1, 0.35, 0.9])
+def test_inputs_that_are_0_are_left_out(share: float, units: int, dtype: type, isa: str, limited_isa: object) -> None:
+    """Records of which all inputs are 0 or none; but not where a weight is not finite."""
     limited_isa(isa)  # type: ignore[operator]
     draw = np.random.default_rng(5)
-    features, weight = draw.normal(size=(500, 400)), draw.normal(size=(4, 17, 400)) / 5
-    features[:, 3::7] = 0
-    features[:250, 100:300] = -0.0
-    features[250:400] = 0
+    features, weight = draw.normal(size=(500, 400)), draw.normal(size=(4, units, 400)) / 5
+    features[draw.random(features.shape) >= share] = 0
+    features[250:400] *= -0.0
+    features[400] = 1 / 3
     features[450, 3], features[451, 10] = np.nan, np.inf
     weight[1, 5, 3], weight[2, 6, 120] = np.inf, np.nan
-    labels = draw.integers(17, size=500)
-    bias = draw.normal(size=(4, 17))
+    labels = draw.integers(units, size=500)
+    bias = draw.normal(size=(4, units))
     features, weight, bias = features.astype(dtype), weight.astype(dtype), bias.astype(dtype)
     found = mf.linear_confidence(features, weight, bias, labels)
     with mf.backend("numpy"):
         wide = (each.astype(np.float64) for each in (features, weight, bias))
         expected = mf.linear_confidence(*wide, labels)
-    assert np.isnan(expected.phi[1]).all()
+    assert np.isnan(expected.phi[1][features[:, 3] == 0]).all()
     assert np.isfinite(expected.phi[0]).sum() == 498
     np.testing.assert_array_equal(found.correct, expected.correct)
     rtol = 1e-12 if dtype is np.float64 else 3e-5

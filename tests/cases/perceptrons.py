@@ -51,6 +51,16 @@ def mlp_confidence_cases() -> Iterator[Case]:
     yield _stack_case("no-records", (5, 4, 3), records=0)
     yield _stack_case("many-models", (8, 12, 3), models=70, records=20)
     yield _stack_case("pieces", (3, 300, 4), models=1, records=3000)
+    for name, share, widths, dtype, activation in (
+        ("mostly-zero", 0.3, (70, 40, 30), np.float32, "tanh"),
+        ("near-half-zero", 0.6, (100, 90, 3), np.float32, "relu"),
+        ("few-not-zero", 0.05, (70, 20, 5), np.float64, "relu"),
+    ):
+        some = _stack_case(name, widths, models=2, records=2500, dtype=dtype, activation=activation)
+        some.args[0][np.random.default_rng(0).random(some.args[0].shape) >= share] = 0
+        yield some
+        if name == "few-not-zero":
+            yield Case("few-bits", ((some.args[0] != 0).astype(dtype), *some.args[1:]), some.kwargs)
     bits = _stack_case("bits", (70, 40, 30), records=200)
     yield Case("bits", ((bits.args[0] > 0).astype(np.float32), *bits.args[1:]), bits.kwargs)
     yield Case("strided", (bits.args[0][::2, :], bits.args[1][::2], bits.args[2][::2]), bits.kwargs)
