@@ -361,7 +361,7 @@ CASES: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
         lambda: mlps("bits, a tenth of them 1", _bits(99, 446, 30, share=0.1), 128, 30, models=2),
     ),
     "mlps-images": (
-        lambda: mlps("a fifth not 0", _sparse(5000, 784, 10, share=0.2), 128, 10, models=64, at_least=3),
+        lambda: mlps("a fifth not 0", _sparse(5000, 784, 10, share=0.2), 128, 10, models=64, at_least=2.5),
         lambda: mlps("a fifth not 0", _sparse(99, 784, 10, share=0.2), 128, 10, models=2),
     ),
     "mlps-reals": (
