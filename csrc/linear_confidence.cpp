@@ -93,13 +93,17 @@ SharedRecords prepare(const ConfidenceJob& job, std::int64_t start, std::int64_t
     if (found.plan.some) {
         const auto find = MIAFAST_PICK(find_entries_of);
         const std::int64_t bytes = found.plan.bytes;
+        const double common = found.plan.common;
         char* to = memory.take<char>(5, rounded(count, panel) * bytes);
+        std::atomic<bool> fits{true};
         parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
             Workspace own;
-            find(job, start + begin, start + end, own, to + begin * bytes);
+            if (fits && !find(job, start + begin, start + end, common, own, to + begin * bytes)) fits = false;
         });
-        found.entries = to;
-        return found;
+        if (fits) {
+            found.entries = to;
+            return found;
+        }
     }
     const auto pack = MIAFAST_PICK(pack_shared);
     const std::int64_t bytes = features * (job.is_double() ? 8 : 4);

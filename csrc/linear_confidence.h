@@ -53,16 +53,18 @@ struct SplitRecords {
     Columns columns;     // of digits
 };
 
-// How records whose inputs are mostly 0 are multiplied: see linear_sparse.h.
+// How records whose inputs are mostly one value are multiplied: see linear_sparse.h.
 struct EntryPlan {
-    std::int64_t bytes = 0;          // of a record
-    bool few = false, some = false;  // rather than subsets; rather than panels
+    double common = 0;       // the value
+    std::int64_t bytes = 0;  // of a record's entries
+    bool few = false,
+         some = false;  // whether they are few enough to multiply them rather than subsets; panels
 };
 
 // What all models read of some records, null where each is to prepare its own.
 struct SharedRecords {
     const void* panels = nullptr;
-    const void* entries = nullptr;  // of inputs that are mostly 0
+    const void* entries = nullptr;  // of inputs that are mostly one value
     EntryPlan plan{};
     const std::uint8_t* subsets = nullptr;  // of inputs that are 0 or 1, per five: see subset_sums.h
     SplitRecords split{};

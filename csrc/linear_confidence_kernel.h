@@ -118,7 +118,7 @@ struct Outputs {
 // the weights allow it.
 template <typename Product, typename T, typename Known>
 inline bool take_known(const Affine& layer, std::int64_t model, std::int64_t most, Activation then,
-                       const Known* known, const Outputs<T>& outputs, Workspace& memory) {
+                       const Known& known, const Outputs<T>& outputs, Workspace& memory) {
     for (std::int64_t first = 0; first < outputs.units; first += most) {
         const std::int64_t size = std::min(most, outputs.units - first);
         const Product product(layer, model, first, size, then, known, outputs.records, memory);
@@ -129,17 +129,17 @@ inline bool take_known(const Affine& layer, std::int64_t model, std::int64_t mos
 }
 
 // Records [begin, end) of one model; of what all models share, panels or, where inputs are 0 or 1, their
-// subsets or, where most are 0, the others. Without any this packs panels.
+// subsets or, where most are one value, the others. Without any this packs panels.
 template <typename T>
 inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, std::int64_t begin,
                                   std::int64_t end, const SharedRecords& shared, Workspace& memory) {
     const T* panels = static_cast<const T*>(shared.panels);
-    const auto* entries = static_cast<const Entry<T>*>(shared.entries);
+    Entries<T> entries{static_cast<const Entry<T>*>(shared.entries), static_cast<T>(shared.plan.common)};
     [[maybe_unused]] const std::uint8_t* subsets = shared.subsets;
     constexpr std::int64_t width = panel_width<T>;
     const std::int64_t count = end - begin, padded = (count + width - 1) / width * width;
     const Logits& x = job.features;
-    if (!panels && !entries && !subsets) {
+    if (!panels && !entries.first && !subsets) {
         T* own = memory.take<T>(5, padded * x.classes);
         for (std::int64_t at = 0; at < count; at += width)
             pack_panel(x, x.model_start(model) + (begin + at) * x.record_stride, std::min(width, count - at),
@@ -164,7 +164,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
             fits = take_known<SubsetProduct<T>>(layer, model, table_units<T>, then, subsets, outputs, memory);
         }
 #endif
-        if (entries) {
+        if (entries.first) {
             known = true;
             fits = take_known<SparseProduct<T>>(layer, model, width, then, entries, outputs, memory);
         }
@@ -176,7 +176,7 @@ inline std::int64_t confidence_of(const ConfidenceJob& job, std::int64_t model, 
             outputs.take(BlockProduct<T>(layer, model, first, size, then, panels, memory), first, size);
         }
         panels = hidden;
-        entries = nullptr;
+        entries.first = nullptr;
         subsets = nullptr;
     }
     const std::int64_t place = model * x.records + begin;
@@ -205,43 +205,74 @@ inline void pack_shared(const ConfidenceJob& job, std::int64_t begin, std::int64
         pack_shared_of(job.features, begin, end, static_cast<float*>(panels));
 }
 
-// Of some of records [begin, end).
+// The most frequent of some numbers, which are sorted meanwhile.
 template <typename T>
-inline double share_not_zero(const Logits& x, std::int64_t begin, std::int64_t end, Workspace& memory) {
+inline T most_frequent(T* values, std::int64_t size) {
+    std::sort(values, values + size);
+    std::int64_t begin = 0, longest = 0;
+    T found{};
+    for (std::int64_t i = 0; i < size; ++i) {
+        if (values[i] != values[begin]) begin = i;
+        if (i - begin + 1 > longest) {
+            longest = i - begin + 1;
+            found = values[i];
+        }
+    }
+    return found;
+}
+
+// Which value, 0 or the first record's most frequent, most inputs of some of records [begin, end) are, and
+// what share is not.
+template <typename T>
+inline double share_uncommon(const Logits& x, std::int64_t begin, std::int64_t end, Workspace& memory,
+                             double& common) {
     constexpr std::int64_t width = panel_width<T>, most = 16;  // panels
-    T* panel = memory.take<T>(0, x.classes * width);
-    std::int64_t seen = 0, others = 0;
+    T *panel = memory.take<T>(0, x.classes * width), *row = memory.take<T>(1, x.classes);
+    std::int64_t seen = 0, others[2] = {0, 0};
+    T values[2] = {};
     for (std::int64_t at = begin; at < end; at += std::max(width, (end - begin) / most)) {
         const std::int64_t size = std::min(width, end - at);
         pack_panel(x, x.data + at * x.record_stride, size, panel);
-        for (std::int64_t i = 0; i < x.classes * width; ++i) others += panel[i] != T{0};
+        if (at == begin) {
+            for (std::int64_t k = 0; k < x.classes; ++k) row[k] = panel[k * width];
+            const T usual = all_finite(row, x.classes) ? most_frequent(row, x.classes) : T{0};
+            if (std::abs(usual) < T{0x1p64}) values[1] = usual;
+        }
+        for (std::int64_t k = 0; k < x.classes; ++k)
+            for (std::int64_t i = 0; i < size; ++i)
+                for (int which = 0; which < 2; ++which)
+                    others[which] += panel[k * width + i] != values[which];
         seen += x.classes * size;
     }
-    return static_cast<double>(others) / static_cast<double>(std::max<std::int64_t>(seen, 1));
+    const int best = others[1] < others[0];
+    common = static_cast<double>(values[best]);
+    return static_cast<double>(others[best]) / static_cast<double>(std::max<std::int64_t>(seen, 1));
 }
 
-// Bytes of a record's entries and whether records [begin, end) are to be multiplied so.
+// How records [begin, end) are multiplied, should most of their inputs be one value.
 inline EntryPlan plan_entries(const ConfidenceJob& job, std::int64_t begin, std::int64_t end,
                               Workspace& memory) {
     const Logits& x = job.features;
     const bool is_double = job.is_double();
     const std::int64_t room = entry_room(x), panel_bytes = panel_width<float> * sizeof(float);
     if (room >> 31 || job.layers[0].weight.records < (is_double ? lanes<F64> : lanes<F32>)) return {};
-    const double share = (is_double ? share_not_zero<double> : share_not_zero<float>)(x, begin, end, memory);
-    const double most = x.classes * panel_bytes <= near_bytes ? most_entries_near : most_entries;
-    const auto bytes =
-        room * static_cast<std::int64_t>(is_double ? sizeof(Entry<double>) : sizeof(Entry<float>));
-    return {bytes, share <= few_entries, share <= most};
+    EntryPlan plan;
+    const double share =
+        (is_double ? share_uncommon<double> : share_uncommon<float>)(x, begin, end, memory, plan.common);
+    plan.bytes = room * static_cast<std::int64_t>(is_double ? sizeof(Entry<double>) : sizeof(Entry<float>));
+    plan.few = share <= few_entries;
+    plan.some = share <= (x.classes * panel_bytes <= near_bytes ? most_entries_near : most_entries);
+    return plan;
 }
 
-inline void find_entries_of(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, Workspace& memory,
-                            void* entries) {
+inline bool find_entries_of(const ConfidenceJob& job, std::int64_t begin, std::int64_t end, double common,
+                            Workspace& memory, void* entries) {
     const Logits& x = job.features;
     const char* first = x.data + begin * x.record_stride;
     if (job.is_double())
-        find_entries(x, first, end - begin, memory, static_cast<Entry<double>*>(entries));
-    else
-        find_entries(x, first, end - begin, memory, static_cast<Entry<float>*>(entries));
+        return find_entries(x, first, end - begin, common, memory, static_cast<Entry<double>*>(entries));
+    return find_entries(x, first, end - begin, static_cast<float>(common), memory,
+                        static_cast<Entry<float>*>(entries));
 }
 
 // Subsets of a record's inputs, should they be 0 or 1; 0 where they are multiplied all the same.

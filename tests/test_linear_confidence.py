@@ -108,6 +108,17 @@ def test_sums_of_weights_are_looked_up_for_bits(dtype: type, isa: str, limited_i
     np.testing.assert_allclose(found.phi, expected.phi, rtol=rtol, atol=rtol)
 
 
+def test_a_common_value_takes_no_digits_from_records_that_lack_it() -> None:
+    draw = np.random.default_rng(11)
+    features, weight = np.full((200, 300), 1000, np.float32), draw.normal(size=(20, 300)).astype(np.float32)
+    features[:, ::5] = draw.normal(size=(200, 60))
+    features[150] = draw.normal(size=300) / 1000
+    found = mf.linear_confidence(features, weight, None, LABELS[:1].repeat(200))
+    logits = features.astype(np.float64) @ weight.T.astype(np.float64)
+    expected = mf.logit_confidence(logits, LABELS[:1].repeat(200))
+    np.testing.assert_allclose(found.phi[150], expected[150], rtol=1e-6)
+
+
 @pytest.mark.parametrize("inputs", ["few", "bits", "all"])
 def test_more_records_than_are_prepared_at_once(inputs: str) -> None:
     draw = np.random.default_rng(7)
@@ -128,25 +139,29 @@ def test_more_records_than_are_prepared_at_once(inputs: str) -> None:
 @pytest.mark.parametrize("isa", _native.isas())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("units", [17, 40, 75])
-@pytest.mark.parametrize("share", [0, 0.1, 0.35, 0.9])
-def test_inputs_that_are_0_are_left_out(share: float, units: int, dtype: type, isa: str, limited_isa: object) -> None:
-    """Records of which all inputs are 0 or none; but not where a weight is not finite."""
+@pytest.mark.parametrize(("share", "common"), [(0, 0), (0.1, 0), (0.35, 0), (0.9, 0), (0.2, -2)])
+def test_a_common_value_is_left_out(
+    share: float, common: float, units: int, dtype: type, isa: str, limited_isa: object
+) -> None:
+    """Records of which all inputs are that value or none; but not where a weight is not finite."""
     limited_isa(isa)  # type: ignore[operator]
     draw = np.random.default_rng(5)
     features, weight = draw.normal(size=(500, 400)), draw.normal(size=(4, units, 400)) / 5
-    features[draw.random(features.shape) >= share] = 0
-    features[250:400] *= -0.0
+    features[draw.random(features.shape) >= share] = common
+    features[250:400] = -0.0 if common == 0 else common
     features[400] = 1 / 3
     features[450, 3], features[451, 10] = np.nan, np.inf
     weight[1, 5, 3], weight[2, 6, 120] = np.inf, np.nan
     labels = draw.integers(units, size=500)
     bias = draw.normal(size=(4, units))
+    bias[3, 7] = -np.inf
     features, weight, bias = features.astype(dtype), weight.astype(dtype), bias.astype(dtype)
     found = mf.linear_confidence(features, weight, bias, labels)
     with mf.backend("numpy"):
         wide = (each.astype(np.float64) for each in (features, weight, bias))
         expected = mf.linear_confidence(*wide, labels)
     assert np.isnan(expected.phi[1][features[:, 3] == 0]).all()
+    assert np.isnan(expected.phi[2][features[:, 120] == common]).all()
     assert np.isfinite(expected.phi[0]).sum() == 498
     np.testing.assert_array_equal(found.correct, expected.correct)
     rtol = 1e-12 if dtype is np.float64 else 3e-5

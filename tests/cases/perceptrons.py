@@ -55,9 +55,11 @@ def mlp_confidence_cases() -> Iterator[Case]:
         ("mostly-zero", 0.3, (70, 40, 30), np.float32, "tanh"),
         ("near-half-zero", 0.6, (100, 90, 3), np.float32, "relu"),
         ("few-not-zero", 0.05, (70, 20, 5), np.float64, "relu"),
+        ("mostly-one-value", 0.3, (130, 70, 10), np.float32, "relu"),
     ):
         some = _stack_case(name, widths, models=2, records=2500, dtype=dtype, activation=activation)
-        some.args[0][np.random.default_rng(0).random(some.args[0].shape) >= share] = 0
+        value = -2 if name == "mostly-one-value" else 0
+        some.args[0][np.random.default_rng(0).random(some.args[0].shape) >= share] = value
         yield some
         if name == "few-not-zero":
             yield Case("few-bits", ((some.args[0] != 0).astype(dtype), *some.args[1:]), some.kwargs)
